@@ -1,0 +1,190 @@
+"""The one port between a farm and its machines.
+
+Every driver implements `Driver`; nobody above it knows which protocol is spoken. A driver reports what it sees as a stream of
+`Snapshot`s (level, not edge) and obeys commands that name the print they mean. It must never conclude that a print failed
+because a link was lost, and never touch a print whose token it was not given.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Phase(StrEnum):
+    """What the machine is doing, as far as its own words tell."""
+
+    OFFLINE = "offline"  # no link, or a link to a server whose machine is not connected
+    IDLE = "idle"  # ready; says nothing about the bed
+    BUSY = "busy"  # occupied with something that is not a print (homing, transferring, starting up)
+    PRINTING = "printing"
+    PAUSED = "paused"
+    STOPPING = "stopping"  # a cancel is being carried out
+    FINISHED = "finished"  # the file named by `token`/`file` ran to its end and the machine rests
+    ERROR = "error"  # the machine stopped itself and needs a person
+
+
+class Capability(StrEnum):
+    """What a driver can do beyond upload, start, cancel and watching. Absent means unsupported."""
+
+    PAUSE = "pause"
+    OUTCOME = "outcome"  # the machine keeps a history that outlives a lost link
+    REMOVE = "remove"
+    TEMPERATURES = "temperatures"
+    PROGRESS = "progress"
+
+
+class Outcome(StrEnum):
+    """How the machine's own history says a print ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # stopped by somebody; only where the machine tells it from a failure
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """Degrees Celsius."""
+
+    actual: float
+    target: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything known about a machine at one moment.
+
+    `token` is set when the file at hand was uploaded by a farm under that token (see `Driver.upload`); `file` is whatever name the
+    machine gives. A print in progress without a token is foreign. `position` grows while a print advances (bytes of the file
+    sent, or the like): it feeds the stall watchdog. `epoch` counts connections of this driver; the first snapshot of an epoch
+    comes only after the machine's full state was read.
+    """
+
+    phase: Phase
+    epoch: int
+    token: str | None = None
+    file: str | None = None
+    progress: float | None = None  # 0..1
+    seconds_left: int | None = None
+    position: int | None = None
+    temperatures: Mapping[str, Temperature] = field(default_factory=dict)
+    message: str | None = None  # the machine's or the link's own words when something is wrong
+
+    @property
+    def active(self) -> bool:
+        """A print is on the machine: moving, held, or being stopped."""
+        return self.phase in (Phase.PRINTING, Phase.PAUSED, Phase.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file as the machine knows it: `path` is what the machine answered, never what was asked for."""
+
+    path: str
+    token: str
+    size: int  # bytes, as confirmed by the machine
+
+
+class DriverError(Exception):
+    """Anything a driver may raise. `retryable`: the same call may succeed later without a person."""
+
+    retryable = False
+
+    def __init__(self, message: str, *, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class Unreachable(DriverError):
+    """No answer, or the link broke: whether a command arrived is not known."""
+
+    retryable = True
+
+
+class Refused(DriverError):
+    """The machine answered no, and did nothing: the command certainly had no effect."""
+
+
+class Busy(Refused):
+    """Refused because something else occupies the machine; it may be free later."""
+
+    retryable = True
+
+
+class Unauthorized(DriverError):
+    """The key or access code is wrong, or lacks the right. Certainly had no effect."""
+
+
+class NotOurs(Refused):
+    """The running print is not the one named; nothing was sent."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes sent, bytes in all) while a file goes up."""
+
+
+class Driver(Protocol):
+    """One machine. Commands may be called while `snapshots` is being consumed by another task, one command at a time."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    async def connect(self) -> None:
+        """Open what has to be open and check the credentials. Raises `Unauthorized`, `Unreachable`. May be called again after a failure."""
+
+    def snapshots(self) -> AsyncIterator[Snapshot]:
+        """Every change as it is seen, and at least one snapshot every `resync` seconds. A lost link is one OFFLINE snapshot;
+        the driver reconnects by itself (with backoff) and goes on. Never ends, except by `close`."""
+
+    async def upload(self, file: Path, token: str, progress: Progress) -> RemoteFile:
+        """Put `file` on the machine so that `token` can be read back from its name; a repeated upload of the same token replaces
+        the first. Prints nothing. Raises `Refused`, `Unreachable`, `Unauthorized`."""
+
+    async def start(self, remote: RemoteFile) -> None:
+        """Start this file, strictly: on a busy machine it raises `Busy` and nothing happens. Returning means accepted, not begun.
+        Only `Refused`, `Busy`, `NotOurs` and `Unauthorized` prove that nothing was started; after anything else ask the snapshots."""
+
+    async def pause(self, token: str) -> None:
+        """Hold the print named `token`; a no-op when it is already held. Raises `NotOurs` when another print runs."""
+
+    async def resume(self, token: str) -> None:
+        """Continue the held print named `token`; a no-op when it already runs. Raises `NotOurs`."""
+
+    async def cancel(self, token: str) -> None:
+        """Ask the machine to stop the print named `token`; returns when the machine took the request, not when it rests.
+        A no-op when nothing prints. Raises `NotOurs` when another print runs."""
+
+    async def outcome(self, token: str) -> Outcome | None:
+        """What the machine's own history says about `token`; None when it cannot tell (also: never printed)."""
+
+    async def remove(self, remote: RemoteFile) -> None:
+        """Delete the file; a no-op when it is gone. Raises `Busy` while it is being printed."""
+
+    async def close(self) -> None:
+        """Release the link. Leaves a running print alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step of a driver's self-examination, for `farmd doctor`."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class DriverFactory(Protocol):
+    """What an entry point of group `farmd.drivers` names."""
+
+    name: str
+
+    def option_names(self) -> frozenset[str]:
+        """The keys this driver takes from its `[[printers]]` block, beyond those every printer has."""
+
+    def create(self, printer_id: str, options: Mapping[str, Any]) -> Driver:
+        """Build a driver without touching the network. Raises `ValueError` naming the option that is missing or wrong."""
+
+    def examine(self, printer_id: str, options: Mapping[str, Any]) -> AsyncIterator[Check]:
+        """Go through name resolution, connection, credentials and machine state step by step; stops after the first failed step."""

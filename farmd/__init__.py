@@ -1,0 +1,1 @@
+"""farmd turns a paid order into printed, inspected, shipped parts."""
