@@ -1,0 +1,1 @@
+"""The farm's memory, and the only room that speaks SQL."""

@@ -1,0 +1,58 @@
+"""The farm's settings: one TOML file, the environment and systemd credentials, checked once and frozen.
+
+Every key that stands in the file must be known; a misspelt one is refused with its line and the nearest known key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from farmd.domain.pricing import TaxRule
+
+
+@dataclass(frozen=True, slots=True)
+class PrinterSettings:
+    """One `[[printers]]` block. `options` are the driver's own keys, secrets resolved."""
+
+    id: str
+    driver: str
+    options: Mapping[str, Any] = field(repr=False)
+    bed: tuple[float, float, float] = (250.0, 210.0, 210.0)
+    nozzle: float = 0.4
+    material: str | None = None
+    color: str | None = None
+    profile: str = "generic-0.4"
+    bed_clear: Literal["manual", "auto"] = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class SlicerSettings:
+    """Which slicer cuts, and how many at a time."""
+
+    engine: str = "prusaslicer"
+    command: str = "prusa-slicer"
+    workers: int = 1
+    cache_bytes: int = 20_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the daemon is told."""
+
+    directory: Path  # the config file's folder; relative paths start here
+    host: str = "127.0.0.1"
+    port: int = 8787
+    store_url: str = "sqlite:///farmd.db"  # resolved: absolute for SQLite
+    files: Path = Path("files")  # resolved: absolute
+    profiles: Path | None = None  # the owner's own profiles folder, looked in before the shipped one
+    currency: str = "USD"
+    lead_days: float = 3.0  # an order is due this long after it is placed, unless it says otherwise
+    payment_provider: Literal["manual", "stripe"] = "manual"
+    stripe: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    webhook_allow: tuple[str, ...] = ("127.0.0.1",)
+    slicer: SlicerSettings = SlicerSettings()
+    shipping_flat: int = 0  # minor units
+    tax: TaxRule = TaxRule(Decimal(0))
+    printers: tuple[PrinterSettings, ...] = ()

@@ -1,0 +1,155 @@
+"""The whole safety argument in one function: what is wanted (an attempt row) against what is observed (a snapshot) gives one step.
+
+The supervisor performs the step, records what came of it and asks again. Nothing else decides what a printer is told. The rule
+the table defends: a start is sent at most once per attempt, and after a start that was not proven refused, an idle printer proves
+nothing. Pure; times are seconds on the caller's monotonic clock.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from farmd.domain.lifecycle import AttemptState
+
+
+class Seen(StrEnum):
+    """A driver's phase, as far as the decision needs it."""
+
+    OFFLINE = "offline"
+    IDLE = "idle"
+    BUSY = "busy"
+    PRINTING = "printing"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    ERROR = "error"
+
+
+class History(StrEnum):
+    """What the printer's own history said about our token, once asked."""
+
+    NOT_ASKED = "not_asked"
+    SILENT = "silent"  # asked; it cannot tell
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Step(StrEnum):
+    """The one thing to do next."""
+
+    WAIT = "wait"
+    UPLOAD = "upload"
+    START = "start"
+    MARK_PRINTING = "mark_printing"
+    MARK_PAUSED = "mark_paused"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    ASK_HISTORY = "ask_history"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    SETTLE_CANCELLED = "settle_cancelled"
+    LOSE = "lose"
+    SURRENDER = "surrender"  # nothing was started, and the printer is not ours to use now: give the plate back
+
+
+class Wish(StrEnum):
+    """What an operator asked of a running print; forgotten once seen."""
+
+    NONE = ""
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The attempt row, reduced to what the decision needs. A row in STARTING or later may have had its start sent."""
+
+    state: AttemptState
+    token: str
+    cancel_wanted: bool = False
+    cancel_sent: bool = False
+    wish: Wish = Wish.NONE
+    plate_wanted: bool = True  # False once the job was cancelled: nobody will print this plate again
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The snapshot, with what this connection has learned so far."""
+
+    seen: Seen
+    token: str | None = None
+    history: History = History.NOT_ASKED
+    settled_for: float = 0.0  # seconds the printer has been seen without our print, unbroken
+
+
+START_PATIENCE = 60.0
+"""Seconds an accepted start may take to show before the attempt is called UNKNOWN."""
+
+_BEFORE_START = (AttemptState.ASSIGNED, AttemptState.UPLOADING, AttemptState.UPLOADED)
+_ACTIVE = (Seen.PRINTING, Seen.PAUSED, Seen.STOPPING)
+
+
+def next_step(wanted: Wanted, observed: Observed) -> Step:
+    """What to do now. Total: every combination has an answer, and doubt is answered with WAIT, ASK_HISTORY or LOSE, never START."""
+    if wanted.state in _BEFORE_START:
+        return _before_start(wanted, observed)
+    ours = observed.token == wanted.token
+    if observed.seen in (Seen.OFFLINE, Seen.BUSY):
+        return Step.WAIT
+    if ours and observed.seen in _ACTIVE:
+        return _running(wanted, observed)
+    if ours and observed.seen is Seen.FINISHED:
+        return Step.SUCCEED
+    return _gone(wanted, observed)
+
+
+def _before_start(wanted: Wanted, observed: Observed) -> Step:
+    if wanted.cancel_wanted:
+        return Step.SETTLE_CANCELLED
+    if observed.seen in (Seen.OFFLINE, Seen.BUSY):
+        return Step.WAIT
+    if observed.seen in _ACTIVE or observed.seen is Seen.ERROR:
+        return Step.SURRENDER
+    return Step.START if wanted.state is AttemptState.UPLOADED else Step.UPLOAD
+
+
+def _running(wanted: Wanted, observed: Observed) -> Step:
+    if observed.seen is Seen.STOPPING:
+        return Step.WAIT
+    if wanted.cancel_wanted:
+        return Step.CANCEL
+    if observed.seen is Seen.PAUSED:
+        if wanted.state is not AttemptState.PAUSED:
+            return Step.MARK_PAUSED
+        return Step.RESUME if wanted.wish is Wish.RESUME else Step.WAIT
+    if wanted.state is not AttemptState.PRINTING:
+        return Step.MARK_PRINTING
+    return Step.PAUSE if wanted.wish is Wish.PAUSE else Step.WAIT
+
+
+def _gone(wanted: Wanted, observed: Observed) -> Step:
+    """Ours is not on the machine (any more): only the printer's history may say how it ended."""
+    match observed.history:
+        case History.NOT_ASKED:
+            return Step.ASK_HISTORY
+        case History.SUCCEEDED:
+            return Step.SUCCEED
+        case History.FAILED | History.CANCELLED:
+            return Step.SETTLE_CANCELLED if wanted.cancel_sent else Step.FAIL
+    resting = observed.seen not in _ACTIVE and observed.seen is not Seen.ERROR
+    if wanted.state is AttemptState.STARTING and resting and observed.settled_for < START_PATIENCE:
+        return Step.WAIT
+    if not wanted.plate_wanted:
+        return Step.SETTLE_CANCELLED  # a start that comes late after all is stopped by its token, see `ghost_step`
+    return Step.WAIT if wanted.state is AttemptState.UNKNOWN else Step.LOSE
+
+
+def ghost_step(state: AttemptState, seen: Seen) -> Step:
+    """What to do about a running print that carries the token of an attempt which does not hold the printer any more.
+
+    A cancelled print that runs after all is stopped; anything else (somebody printed the file again by hand) is left alone.
+    """
+    if state is AttemptState.CANCELLED and seen in (Seen.PRINTING, Seen.PAUSED):
+        return Step.CANCEL
+    return Step.WAIT

@@ -1,0 +1,244 @@
+"""What a print does to the books: attempts, their plate, the job's unit ledger and the printer's bed, moved together.
+
+Called by the fleet alone. Each function is one transaction's worth of truth; the bed is called dirty in the same commit that lets
+a start command out, and clear only by a person or by a machine that ejects its parts.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select
+
+from farmd.domain.lifecycle import ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
+from farmd.store import tables as t
+from farmd.store.engine import Tx
+from farmd.store.outbox import emit
+from farmd.store.rows import Row, add, change, find, get
+from farmd.store.transitions import advance_attempt, advance_job, clear_attention, raise_attention
+
+MAX_PLATE_FAILURES = 3
+QUARANTINE_AFTER = 2
+PRINTABLE = frozenset({JobState.QUEUED, JobState.PRINTING, JobState.POST_PROCESSING})
+
+
+class Bed(StrEnum):
+    """What lies on a printer, as far as the farm knows."""
+
+    CLEAR = "clear"
+    OCCUPIED = "occupied"
+    UNKNOWN = "unknown"
+
+
+class NotAssignable(Exception):
+    """The plate or the printer is not free any more; nothing was written."""
+
+
+def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -> str:
+    """Bind a waiting plate to a printer with a clear bed; returns the attempt's id (= `token`). Raises `NotAssignable`."""
+    plate, printer = get(tx.connection, t.plates, plate_id), get(tx.connection, t.printers, printer_id)
+    job = get(tx.connection, t.jobs, plate["job_id"])
+    order = get(tx.connection, t.orders, plate["order_id"])
+    usable = printer["enabled"] and printer["bed"] == Bed.CLEAR and not printer["quarantined"]
+    if plate["state"] != "WAITING" or not usable or order["cancelled_at"] or JobState(job["state"]) not in PRINTABLE:
+        raise NotAssignable(f"plate {plate_id} cannot go to {printer_id} now")
+    live = select(t.attempts.c.id).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(ATTEMPT_LIVE))
+    if tx.connection.execute(live).first() is not None:
+        raise NotAssignable(f"{printer_id} is taken")
+    artifact = plate["artifacts"][class_key]
+    add(
+        tx,
+        t.attempts,
+        id=token,
+        plate_id=plate_id,
+        job_id=job["id"],
+        order_id=order["id"],
+        printer_id=printer_id,
+        copies=plate["copies"],
+        state=AttemptState.ASSIGNED.value,
+        artifact=artifact["key"],
+        estimate_seconds=artifact["seconds"],
+        cancel_wanted=False,
+        wish="",
+        version=1,
+        created_at=tx.world.now(),
+    )
+    change(tx, t.plates, plate, state="ACTIVE")
+    tx.wake("attempts")
+    return token
+
+
+def set_bed(tx: Tx, printer_id: str, bed: Bed, note: str | None) -> None:
+    """Record what is on the bed and why we think so."""
+    printer = get(tx.connection, t.printers, printer_id)
+    if printer["bed"] != bed.value or printer["bed_note"] != note:
+        change(tx, t.printers, printer, bed=bed.value, bed_note=note)
+        tx.wake("printers")
+
+
+def clear_bed(tx: Tx, printer_id: str, by: str) -> None:
+    """A person looked and the bed is empty. Raises `Missing`; `NotAssignable` while a print of ours is on the machine."""
+    on_machine = (AttemptState.STARTING, AttemptState.PRINTING, AttemptState.PAUSED)
+    busy = select(t.attempts.c.id).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(on_machine))
+    attempt = tx.connection.execute(busy).scalar()
+    if attempt is not None:
+        raise NotAssignable(f"{printer_id} is printing {attempt}; its bed cannot be clear")
+    set_bed(tx, printer_id, Bed.CLEAR, f"confirmed by {by}")
+    emit(tx, "printer.bed_cleared", printerId=printer_id)
+
+
+def start_sent(tx: Tx, attempt: Row) -> Row:
+    """Commit this *before* the start command leaves: from here on the bed is dirty and an idle printer proves nothing."""
+    set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"start of {attempt['id']} was sent")
+    return advance_attempt(tx, attempt, AttemptSignal.SEND_START, start_sent_at=tx.world.now())
+
+
+def start_refused(tx: Tx, attempt: Row, reason: str, *, foreign: bool) -> None:
+    """The printer proved that nothing was started. The plate goes back; a busy machine means somebody else's part is on the bed."""
+    attempt = advance_attempt(tx, attempt, AttemptSignal.REFUSED, reason=reason)
+    set_bed(tx, attempt["printer_id"], Bed.UNKNOWN if foreign else Bed.CLEAR, reason)
+    failed(tx, attempt, reason, blame_plate=not foreign)
+
+
+def seen_printing(tx: Tx, attempt: Row, *, paused: bool) -> Row:
+    """The printer was seen working on our token."""
+    wish = {"PAUSE" if paused else "RESUME": ""}.get(attempt["wish"].upper(), attempt["wish"])
+    late: dict[str, Any] = {} if attempt["started_at"] else _begin(tx, attempt)
+    set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"printing {attempt['id']}")
+    signal = AttemptSignal.SEEN_PAUSED if paused else AttemptSignal.SEEN_PRINTING
+    clear_attention(tx, attempt["order_id"], "attempt_unknown", attemptId=attempt["id"])
+    return advance_attempt(tx, attempt, signal, wish=wish, **late)
+
+
+def _begin(tx: Tx, attempt: Row) -> dict[str, Any]:
+    """Units leave the queue for the machine; the job prints."""
+    job = get(tx.connection, t.jobs, attempt["job_id"])
+    ledger = {"waiting": job["waiting"] - attempt["copies"], "printing": job["printing"] + attempt["copies"]}
+    if JobState(job["state"]) in (JobState.QUEUED, JobState.POST_PROCESSING):
+        advance_job(tx, job, JobSignal.PRINT, **ledger)
+    else:
+        change(tx, t.jobs, job, **ledger)
+    return {"started_at": tx.world.now()}
+
+
+def succeeded(tx: Tx, attempt: Row, *, ejected: bool) -> None:
+    """The print ended well: its units are printed, the bed holds them unless the machine ejects."""
+    late: dict[str, Any] = {} if attempt["started_at"] else _begin(tx, attempt)
+    attempt = advance_attempt(tx, attempt, AttemptSignal.SUCCEED, ended_at=tx.world.now(), wish="", **late)
+    clear_attention(tx, attempt["order_id"], "attempt_unknown", attemptId=attempt["id"])
+    set_bed(tx, attempt["printer_id"], Bed.CLEAR if ejected else Bed.OCCUPIED, f"{attempt['id']} was printed")
+    change(tx, t.plates, get(tx.connection, t.plates, attempt["plate_id"]), state="DONE")
+    _forgive_printer(tx, attempt["printer_id"])
+    job = get(tx.connection, t.jobs, attempt["job_id"])
+    copies = attempt["copies"]
+    ledger: dict[str, Any] = {"printing": job["printing"] - copies}
+    if job["steps"]:
+        ledger |= {"printed": job["printed"] + copies, "at_step": [job["at_step"][0] + copies, *job["at_step"][1:]]}
+    else:
+        ledger["good"] = job["good"] + copies
+    settle_job(tx, change(tx, t.jobs, job, **ledger))
+
+
+def settle_job(tx: Tx, job: Row) -> None:
+    """Let a job follow its ledger: printed when nothing waits or prints, finished when every ordered unit is good."""
+    state = JobState(job["state"])
+    if state not in PRINTABLE:
+        return
+    if job["waiting"] == 0 and job["printing"] == 0:
+        if state is not JobState.POST_PROCESSING:
+            job = advance_job(tx, job, JobSignal.PRINTED)
+        if job["good"] >= job["ordered"]:
+            advance_job(tx, job, JobSignal.FINISH)
+    elif job["printing"] == 0 and state is not JobState.QUEUED:
+        advance_job(tx, job, JobSignal.REQUEUE)
+
+
+def failed(tx: Tx, attempt: Row, reason: str, *, blame_plate: bool = True) -> None:
+    """The print did not come out, certainly. Its plate waits again, a bounded number of times."""
+    attempt = _end(tx, attempt, AttemptSignal.FAIL, reason)
+    plate, job = _return_units(tx, attempt)
+    if not blame_plate:
+        change(tx, t.plates, plate, state=_waiting_or_dropped(job))
+        settle_job(tx, job)
+        return
+    failures = plate["failures"] + 1
+    where = sorted({*plate["failed_on"], attempt["printer_id"]})
+    change(tx, t.plates, plate, state=_waiting_or_dropped(job), failures=failures, failed_on=where)
+    _blame_printer(tx, attempt, reason)
+    if failures >= MAX_PLATE_FAILURES and JobState(job["state"]) in PRINTABLE:
+        detail = (
+            f"printing failed {failures} times, last on {attempt['printer_id']}: {reason}. Look at it, then retry or cancel the job"
+        )
+        advance_job(tx, job, JobSignal.FAIL, reason=detail, failure={"code": "print_failed", "detail": detail})
+        raise_attention(tx, job["order_id"], "job_failed", detail, jobId=job["id"])
+    else:
+        settle_job(tx, job)
+
+
+def cancelled(tx: Tx, attempt: Row, reason: str) -> None:
+    """Stopped, or never started, because that was wanted."""
+    attempt = _end(tx, attempt, AttemptSignal.CANCEL, reason)
+    plate, job = _return_units(tx, attempt)
+    change(tx, t.plates, plate, state=_waiting_or_dropped(job))
+    settle_job(tx, job)
+
+
+def lost(tx: Tx, attempt: Row, reason: str) -> None:
+    """Nobody can tell whether it was printed: hold the plate, distrust the bed, ask a person."""
+    set_bed(tx, attempt["printer_id"], Bed.UNKNOWN, reason)
+    attempt = advance_attempt(tx, attempt, AttemptSignal.LOSE, reason=reason)
+    raise_attention(
+        tx,
+        attempt["order_id"],
+        "attempt_unknown",
+        f"{attempt['printer_id']}: {reason}. Look at the bed, then resolve attempt {attempt['id']} as succeeded or failed",
+        jobId=attempt["job_id"],
+        attemptId=attempt["id"],
+    )
+
+
+def surrendered(tx: Tx, attempt: Row, reason: str) -> None:
+    """Nothing was started and the printer is somebody else's now."""
+    set_bed(tx, attempt["printer_id"], Bed.UNKNOWN, reason)
+    failed(tx, attempt, reason, blame_plate=False)
+
+
+def _end(tx: Tx, attempt: Row, signal: AttemptSignal, reason: str) -> Row:
+    if attempt["start_sent_at"] and AttemptState(attempt["state"]) is not AttemptState.UPLOADED:
+        printer = get(tx.connection, t.printers, attempt["printer_id"])
+        if printer["bed"] != Bed.UNKNOWN and AttemptState(attempt["state"]) is not AttemptState.UNKNOWN:
+            set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"{attempt['id']} ended early: {reason}")
+    clear_attention(tx, attempt["order_id"], "attempt_unknown", attemptId=attempt["id"])
+    return advance_attempt(tx, attempt, signal, reason=reason, ended_at=tx.world.now(), wish="")
+
+
+def _return_units(tx: Tx, attempt: Row) -> tuple[Row, Row]:
+    job = get(tx.connection, t.jobs, attempt["job_id"])
+    if attempt["started_at"]:
+        job = change(tx, t.jobs, job, printing=job["printing"] - attempt["copies"], waiting=job["waiting"] + attempt["copies"])
+    tx.wake("jobs")
+    return get(tx.connection, t.plates, attempt["plate_id"]), job
+
+
+def _waiting_or_dropped(job: Row) -> str:
+    return "DROPPED" if JobState(job["state"]) is JobState.CANCELLED else "WAITING"
+
+
+def _forgive_printer(tx: Tx, printer_id: str) -> None:
+    printer = get(tx.connection, t.printers, printer_id)
+    if printer["failures_in_row"]:
+        change(tx, t.printers, printer, failures_in_row=0, last_job_id=None)
+
+
+def _blame_printer(tx: Tx, attempt: Row, reason: str) -> None:
+    """A printer that fails two different jobs in a row is taken out until a person enables it again."""
+    printer = find(tx.connection, t.printers, attempt["printer_id"])
+    if printer is None:
+        return
+    other_job = printer["last_job_id"] not in (None, attempt["job_id"])
+    count = printer["failures_in_row"] + 1
+    quarantined = printer["quarantined"]
+    if other_job and count >= QUARANTINE_AFTER and not quarantined:
+        quarantined = f"failed {count} prints of different jobs in a row, last: {reason}; mend it and enable it"
+        emit(tx, "printer.attention", printerId=printer["id"], code="quarantined", detail=quarantined)
+    change(tx, t.printers, printer, failures_in_row=count, last_job_id=attempt["job_id"], quarantined=quarantined)
+    tx.wake("printers")

@@ -1,0 +1,215 @@
+"""Orders, their lines and jobs as rows: placed, paid, cancelled, shipped, refunded.
+
+The use cases in `orders` and `payments` decide; this module writes what they decided, in the caller's transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from farmd.domain.lifecycle import ATTEMPT_UNSETTLED, JobSignal, JobState, OrderStatus, PaymentStatus
+from farmd.domain.pricing import Quote
+from farmd.store import tables as t
+from farmd.store.engine import Tx
+from farmd.store.outbox import emit
+from farmd.store.rows import Row, add, change, get
+from farmd.store.transitions import advance_job, announce, clear_attention, raise_attention, refold, touch_order
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """Everything about an order that is known when it is placed."""
+
+    customer_id: str
+    currency: str
+    quote: Quote
+    tax_rate: str
+    address: Mapping[str, Any]
+    notes: str | None
+    due_at: datetime
+
+
+def insert_order(tx: Tx, new: NewOrder) -> str:
+    """Write the order with its lines and `order.created`; returns its id."""
+    order_id, now, quote = tx.world.new_id("ord"), tx.world.now(), new.quote
+    add(
+        tx,
+        t.orders,
+        id=order_id,
+        customer_id=new.customer_id,
+        status=OrderStatus.PENDING_PAYMENT.value,
+        payment_status=PaymentStatus.UNPAID.value,
+        currency=new.currency,
+        subtotal=quote.subtotal,
+        shipping=quote.shipping,
+        tax=quote.tax,
+        total=quote.total,
+        tax_rate=new.tax_rate,
+        captured=0,
+        refunded=0,
+        address=dict(new.address),
+        notes=new.notes,
+        attention=[],
+        due_at=new.due_at,
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    for position, line in enumerate(quote.lines):
+        add(
+            tx,
+            t.line_items,
+            id=tx.world.new_id("li"),
+            order_id=order_id,
+            position=position,
+            sku_id=line.sku_id,
+            quantity=line.quantity,
+            unit_price=line.unit_price,
+            total=line.total,
+            options=dict(line.options),
+        )
+    announce(tx, order_id, OrderStatus.PENDING_PAYMENT, previous=None)
+    return order_id
+
+
+def record_payment(tx: Tx, order: Row, amount: int, reference: str | None) -> None:
+    """The money is in: the order is paid and each line becomes a job, in one commit."""
+    touch_order(
+        tx,
+        order,
+        paid_at=tx.world.now(),
+        captured=amount,
+        payment_reference=reference,
+        payment_status=PaymentStatus.PAID.value,
+    )
+    lines = tx.connection.execute(
+        select(t.line_items).where(t.line_items.c.order_id == order["id"]).order_by(t.line_items.c.position)
+    )
+    for line in lines.mappings().all():
+        _insert_job(tx, order, line)
+    tx.wake("jobs")
+
+
+def _insert_job(tx: Tx, order: Row, line: Row) -> None:
+    sku, now = get(tx.connection, t.skus, line["sku_id"]), tx.world.now()
+    job_id = tx.world.new_id("job")
+    add(
+        tx,
+        t.jobs,
+        id=job_id,
+        order_id=order["id"],
+        line_item_id=line["id"],
+        sku_id=sku["id"],
+        state=JobState.CREATED.value,
+        model_sha=sku["model_sha"],
+        material=sku["material"],
+        color=line["options"].get("color", sku["color"]),
+        profile=sku["profile"],
+        options=line["options"],
+        steps=sku["post_process"],
+        at_step=[0] * len(sku["post_process"]),
+        ordered=line["quantity"],
+        waiting=line["quantity"],
+        printing=0,
+        printed=0,
+        good=0,
+        scrapped=0,
+        due_at=order["due_at"],
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    emit(tx, "job.created", order_id=order["id"], jobId=job_id, lineItemId=line["id"], quantity=line["quantity"])
+
+
+def cancel_job(tx: Tx, job: Row, reason: str) -> None:
+    """Take a job back: what waits is dropped, what prints is wished stopped. The printers follow in their own time."""
+    if JobState(job["state"]) is JobState.CANCELLED:
+        return
+    attempts = select(t.attempts).where(t.attempts.c.job_id == job["id"], t.attempts.c.state.in_(ATTEMPT_UNSETTLED))
+    for attempt in tx.connection.execute(attempts).mappings().all():
+        change(tx, t.attempts, attempt, cancel_wanted=True)
+    plates = select(t.plates).where(t.plates.c.job_id == job["id"], t.plates.c.state == "WAITING")
+    for plate in tx.connection.execute(plates).mappings().all():
+        change(tx, t.plates, plate, state="DROPPED")
+    advance_job(tx, get(tx.connection, t.jobs, job["id"]), JobSignal.CANCEL, reason=reason)
+    clear_attention(tx, job["order_id"], jobId=job["id"])
+    tx.wake("attempts")
+
+
+def record_cancellation(tx: Tx, order: Row, reason: str) -> None:
+    """The order is cancelled from this commit on: jobs taken back, what was captured and not yet returned is owed back."""
+    changes: dict[str, Any] = {"cancelled_at": tx.world.now(), "cancel_reason": reason}
+    owed = order["captured"] - order["refunded"]
+    if owed > 0:
+        changes["payment_status"] = PaymentStatus.REFUND_PENDING.value
+        insert_refund(tx, order, owed, cause="cancellation", reason=reason)
+    change(tx, t.orders, order, **changes)
+    for job in tx.connection.execute(select(t.jobs).where(t.jobs.c.order_id == order["id"])).mappings().all():
+        cancel_job(tx, job, reason)
+    refold(tx, order["id"])
+    if owed > 0:
+        detail = f"{owed} minor units of {order['currency']} are to be given back by hand; record it as a refund when done"
+        raise_attention(tx, order["id"], "refund_due", detail)
+    tx.wake("payments")
+
+
+def insert_refund(
+    tx: Tx,
+    order: Row,
+    amount: int,
+    *,
+    cause: str,
+    reason: str | None,
+    line_item_id: str | None = None,
+    quantity: int | None = None,
+) -> str:
+    """A refund that is wanted; the money has not moved yet."""
+    refund_id = tx.world.new_id("rf")
+    add(
+        tx,
+        t.refunds,
+        id=refund_id,
+        order_id=order["id"],
+        amount=amount,
+        line_item_id=line_item_id,
+        quantity=quantity,
+        reason=reason,
+        cause=cause,
+        state="PENDING",
+        created_at=tx.world.now(),
+    )
+    tx.wake("payments")
+    return refund_id
+
+
+def settle_refund(tx: Tx, refund: Row, *, succeeded: bool) -> None:
+    """The money moved, or certainly did not."""
+    change(tx, t.refunds, refund, state="SUCCEEDED" if succeeded else "FAILED", settled_at=tx.world.now())
+    if not succeeded:
+        return
+    order = get(tx.connection, t.orders, refund["order_id"])
+    returned = order["refunded"] + refund["amount"]
+    whole = returned >= order["captured"]
+    status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
+    if whole:
+        clear_attention(tx, order["id"], "refund_due")
+        order = get(tx.connection, t.orders, order["id"])
+    touch_order(tx, order, refunded=returned, payment_status=status.value)
+
+
+def refunds_of(tx: Tx, order_id: str) -> Sequence[Row]:
+    """Every refund of an order, oldest first."""
+    return (
+        tx.connection.execute(select(t.refunds).where(t.refunds.c.order_id == order_id).order_by(t.refunds.c.created_at))
+        .mappings()
+        .all()
+    )
+
+
+def record_shipment(tx: Tx, order: Row, carrier: str | None, tracking_number: str) -> None:
+    """Handed over, with a tracking number."""
+    touch_order(tx, order, shipped_at=tx.world.now(), carrier=carrier, tracking_number=tracking_number)

@@ -1,0 +1,121 @@
+"""An order and its jobs as the outside sees them, with money still in minor units.
+
+The API turns the amounts into decimals, events send them as they are; the keys are the order API's own.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from farmd.domain.lifecycle import ATTEMPT_LIVE, ATTEMPT_UNSETTLED, AttemptState
+from farmd.store import tables as t
+from farmd.store.rows import Row, get
+
+_FULFILLED = {"shipped": "shipped", "ready": "fulfilled", "cancelled": "cancelled"}
+
+
+def iso(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with a Z, to the millisecond."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def order_view(connection: Connection, order_id: str) -> dict[str, Any]:
+    """One order in full. Raises `Missing`."""
+    return order_views(connection, [get(connection, t.orders, order_id)])[0]
+
+
+def order_views(connection: Connection, rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Many orders in full with a fixed number of queries."""
+    rows = list(rows)
+    ids = [row["id"] for row in rows]
+    lines = _grouped(connection, t.line_items, ids, t.line_items.c.position)
+    jobs = _grouped(connection, t.jobs, ids, t.jobs.c.id)
+    attempts = _grouped(connection, t.attempts, ids, t.attempts.c.created_at)
+    refunds = _grouped(connection, t.refunds, ids, t.refunds.c.created_at)
+    return [_order(row, lines[row["id"]], jobs[row["id"]], attempts[row["id"]], refunds[row["id"]]) for row in rows]
+
+
+def _grouped(connection: Connection, table: Any, order_ids: list[str], by: Any) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {order_id: [] for order_id in order_ids}
+    for row in connection.execute(select(table).where(table.c.order_id.in_(order_ids)).order_by(by)).mappings():
+        groups[row["order_id"]].append(row)
+    return groups
+
+
+def _order(row: Row, lines: list[Row], jobs: list[Row], attempts: list[Row], refunds: list[Row]) -> dict[str, Any]:
+    by_line = {job["line_item_id"]: job["id"] for job in jobs}
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        "customerId": row["customer_id"],
+        "lineItems": [
+            {
+                "id": line["id"],
+                "skuId": line["sku_id"],
+                "quantity": line["quantity"],
+                "unitPrice": line["unit_price"],
+                "total": line["total"],
+                "options": line["options"],
+                "jobId": by_line.get(line["id"]),
+            }
+            for line in lines
+        ],
+        "subtotal": row["subtotal"],
+        "shipping": row["shipping"],
+        "tax": row["tax"],
+        "total": row["total"],
+        "currency": row["currency"],
+        "paymentStatus": row["payment_status"],
+        "fulfillmentStatus": _FULFILLED.get(row["status"], "unfulfilled"),
+        "checkoutUrl": None,
+        "shippingAddress": row["address"],
+        "notes": row["notes"],
+        "jobs": [job_summary(job, attempts) for job in jobs],
+        "attention": row["attention"],
+        "captured": row["captured"],
+        "refunded": row["refunded"],
+        "shipment": None if row["shipped_at"] is None else _shipment(row),
+        "cancellation": None if row["cancelled_at"] is None else _cancellation(row, attempts, refunds),
+        "dueAt": iso(row["due_at"]),
+        "paidAt": iso(row["paid_at"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+    }
+
+
+def _shipment(row: Row) -> dict[str, Any]:
+    return {"carrier": row["carrier"], "trackingNumber": row["tracking_number"], "at": iso(row["shipped_at"])}
+
+
+def _cancellation(row: Row, attempts: list[Row], refunds: list[Row]) -> dict[str, Any]:
+    stopping = [attempt for attempt in attempts if attempt["cancel_wanted"]]
+    unsettled = any(AttemptState(attempt["state"]) in ATTEMPT_UNSETTLED for attempt in stopping)
+    refund = [refund["state"].lower() for refund in refunds if refund["cause"] == "cancellation"]
+    return {
+        "reason": row["cancel_reason"],
+        "at": iso(row["cancelled_at"]),
+        "printers": "stopping" if unsettled else "stopped" if stopping else "none",
+        "refund": refund[-1] if refund else "none",
+    }
+
+
+def units(job: Mapping[Any, Any]) -> dict[str, int]:
+    """A job's unit ledger."""
+    return {name: job[name] for name in ("waiting", "printing", "printed", "good", "scrapped")}
+
+
+def job_summary(job: Row, attempts: Iterable[Row]) -> dict[str, Any]:
+    """A job as it stands inside its order."""
+    live = [a for a in attempts if a["job_id"] == job["id"] and AttemptState(a["state"]) in ATTEMPT_LIVE]
+    return {
+        "id": job["id"],
+        "lineItemId": job["line_item_id"],
+        "state": job["state"],
+        "quantity": job["ordered"],
+        "units": units(job),
+        "progress": round((job["printed"] + job["good"]) / job["ordered"], 4),
+        "etaAt": None,
+        "attempts": [attempt["id"] for attempt in live],
+    }
