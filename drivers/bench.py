@@ -23,7 +23,7 @@ def check(condition: bool, words: str) -> None:
         raise AssertionError(words)
 
 
-class NotApplicable(Exception):  # noqa: N818 - a verdict, not an error
+class NotApplicable(Exception):
     """The driver does not claim what this case needs; skip it and say so."""
 
 
@@ -68,9 +68,7 @@ class Watch:
         self._task = asyncio.create_task(self._collect())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

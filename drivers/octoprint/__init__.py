@@ -1,0 +1,29 @@
+"""OctoPrint 1.8 and later, over its REST API and push socket. `factory` is what the entry point names."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from drivers.contract import Check, Driver
+from drivers.octoprint.driver import OctoPrintDriver
+from drivers.octoprint.examine import examine
+
+
+class OctoPrintFactory:
+    """Builds and examines OctoPrint printers. Implements `drivers.contract.DriverFactory`."""
+
+    name = "octoprint"
+
+    def option_names(self) -> frozenset[str]:
+        """`url`: where OctoPrint's page opens, path prefix included. `api_key`: a user or application key."""
+        return frozenset({"url", "api_key"})
+
+    def create(self, printer_id: str, options: Mapping[str, Any]) -> Driver:
+        """See the port."""
+        return OctoPrintDriver(printer_id, options.get("url", ""), options.get("api_key", ""))
+
+    def examine(self, printer_id: str, options: Mapping[str, Any]) -> AsyncIterator[Check]:  # noqa: ARG002 - the port's
+        """See the port."""
+        return examine(options)
+
+
+factory = OctoPrintFactory()
