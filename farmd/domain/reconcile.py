@@ -50,7 +50,8 @@ class Step(StrEnum):
     FAIL = "fail"
     SETTLE_CANCELLED = "settle_cancelled"
     LOSE = "lose"
-    SURRENDER = "surrender"  # nothing was started, and the printer is not ours to use now: give the plate back
+    SURRENDER = "surrender"  # nothing was started, and somebody else uses the printer: give the plate back, distrust the bed
+    RELEASE = "release"  # nothing was started, and the printer stays away: give the plate back
 
 
 class Wish(StrEnum):
@@ -80,11 +81,13 @@ class Observed:
     seen: Seen
     token: str | None = None
     history: History = History.NOT_ASKED
-    settled_for: float = 0.0  # seconds the printer has been seen without our print, unbroken
+    settled_for: float = 0.0  # seconds the printer has been seen like this, unbroken
 
 
 START_PATIENCE = 60.0
 """Seconds an accepted start may take to show before the attempt is called UNKNOWN."""
+OFFLINE_PATIENCE = 120.0
+"""Seconds a printer may stay away before a plate that was not started goes to another one."""
 
 _BEFORE_START = (AttemptState.ASSIGNED, AttemptState.UPLOADING, AttemptState.UPLOADED)
 _ACTIVE = (Seen.PRINTING, Seen.PAUSED, Seen.STOPPING)
@@ -107,9 +110,9 @@ def next_step(wanted: Wanted, observed: Observed) -> Step:
 def _before_start(wanted: Wanted, observed: Observed) -> Step:
     if wanted.cancel_wanted:
         return Step.SETTLE_CANCELLED
-    if observed.seen in (Seen.OFFLINE, Seen.BUSY):
-        return Step.WAIT
-    if observed.seen in _ACTIVE or observed.seen is Seen.ERROR:
+    if observed.seen in (Seen.OFFLINE, Seen.BUSY, Seen.ERROR):
+        return Step.RELEASE if observed.settled_for >= OFFLINE_PATIENCE else Step.WAIT
+    if observed.seen in _ACTIVE:
         return Step.SURRENDER
     return Step.START if wanted.state is AttemptState.UPLOADED else Step.UPLOAD
 

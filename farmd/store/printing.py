@@ -4,10 +4,12 @@ Called by the fleet alone. Each function is one transaction's worth of truth; th
 a start command out, and clear only by a person or by a machine that ejects its parts.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from farmd.domain.lifecycle import ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
 from farmd.store import tables as t
@@ -31,6 +33,30 @@ class Bed(StrEnum):
 
 class NotAssignable(Exception):
     """The plate or the printer is not free any more; nothing was written."""
+
+
+def live_attempt(connection: Connection, printer_id: str) -> Row | None:
+    """The attempt that holds this printer, if any."""
+    query = select(t.attempts).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(ATTEMPT_LIVE))
+    return connection.execute(query).mappings().first()
+
+
+def unknown_attempts(connection: Connection, printer_id: str) -> Sequence[Row]:
+    """Attempts on this printer that nobody can tell the end of yet."""
+    query = select(t.attempts).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state == AttemptState.UNKNOWN.value)
+    return connection.execute(query).mappings().all()
+
+
+def plate_wanted(connection: Connection, attempt: Row) -> bool:
+    """Whether anybody still wants what this attempt prints."""
+    return JobState(get(connection, t.jobs, attempt["job_id"])["state"]) is not JobState.CANCELLED
+
+
+def stale_files(connection: Connection, printer_id: str, before: datetime) -> Sequence[Row]:
+    """Ended attempts whose file still lies on the printer although nobody needs it any more."""
+    c = t.attempts.c
+    query = select(t.attempts).where(c.printer_id == printer_id, c.remote_path.is_not(None), c.ended_at < before)
+    return connection.execute(query).mappings().all()
 
 
 def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -> str:
@@ -86,17 +112,22 @@ def clear_bed(tx: Tx, printer_id: str, by: str) -> None:
     emit(tx, "printer.bed_cleared", printerId=printer_id)
 
 
+def uploaded(tx: Tx, attempt: Row, path: str, size: int) -> Row:
+    """The file is on the printer, under the path the printer named."""
+    return advance_attempt(tx, attempt, AttemptSignal.UPLOADED, remote_path=path, remote_size=size)
+
+
 def start_sent(tx: Tx, attempt: Row) -> Row:
     """Commit this *before* the start command leaves: from here on the bed is dirty and an idle printer proves nothing."""
     set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"start of {attempt['id']} was sent")
     return advance_attempt(tx, attempt, AttemptSignal.SEND_START, start_sent_at=tx.world.now())
 
 
-def start_refused(tx: Tx, attempt: Row, reason: str, *, foreign: bool) -> None:
+def start_refused(tx: Tx, attempt: Row, reason: str, *, foreign: bool, blame_plate: bool) -> None:
     """The printer proved that nothing was started. The plate goes back; a busy machine means somebody else's part is on the bed."""
     attempt = advance_attempt(tx, attempt, AttemptSignal.REFUSED, reason=reason)
     set_bed(tx, attempt["printer_id"], Bed.UNKNOWN if foreign else Bed.CLEAR, reason)
-    failed(tx, attempt, reason, blame_plate=not foreign)
+    failed(tx, attempt, reason, blame_plate=blame_plate)
 
 
 def seen_printing(tx: Tx, attempt: Row, *, paused: bool) -> Row:
@@ -122,10 +153,12 @@ def _begin(tx: Tx, attempt: Row) -> dict[str, Any]:
 
 def succeeded(tx: Tx, attempt: Row, *, ejected: bool) -> None:
     """The print ended well: its units are printed, the bed holds them unless the machine ejects."""
+    was_unknown = AttemptState(attempt["state"]) is AttemptState.UNKNOWN
     late: dict[str, Any] = {} if attempt["started_at"] else _begin(tx, attempt)
     attempt = advance_attempt(tx, attempt, AttemptSignal.SUCCEED, ended_at=tx.world.now(), wish="", **late)
     clear_attention(tx, attempt["order_id"], "attempt_unknown", attemptId=attempt["id"])
-    set_bed(tx, attempt["printer_id"], Bed.CLEAR if ejected else Bed.OCCUPIED, f"{attempt['id']} was printed")
+    if not was_unknown:  # a verdict that comes later says nothing about the bed of today
+        set_bed(tx, attempt["printer_id"], Bed.CLEAR if ejected else Bed.OCCUPIED, f"{attempt['id']} was printed")
     change(tx, t.plates, get(tx.connection, t.plates, attempt["plate_id"]), state="DONE")
     _forgive_printer(tx, attempt["printer_id"])
     job = get(tx.connection, t.jobs, attempt["job_id"])
@@ -196,6 +229,29 @@ def lost(tx: Tx, attempt: Row, reason: str) -> None:
     )
 
 
+def lose_file(tx: Tx, attempt: Row, reason: str) -> None:
+    """The sliced file is gone or damaged on our side: the plate is dropped, and the pipeline cuts its units anew."""
+    failed(tx, attempt, reason, blame_plate=False)
+    change(tx, t.plates, get(tx.connection, t.plates, attempt["plate_id"]), state="DROPPED")
+    tx.wake("jobs")
+
+
+def quarantine(tx: Tx, printer_id: str, reason: str) -> None:
+    """Take a printer out until a person enables it again."""
+    change(tx, t.printers, get(tx.connection, t.printers, printer_id), quarantined=reason)
+    emit(tx, "printer.attention", printerId=printer_id, code="quarantined", detail=reason)
+    tx.wake("printers")
+
+
+def foreign_print(tx: Tx, printer_id: str, file: str | None) -> None:
+    """Something that farmd did not start is or was on the machine: whatever lies there is not ours to print on."""
+    printer = get(tx.connection, t.printers, printer_id)
+    note = f"{file or 'a print'} was started at the machine"
+    if printer["bed"] != Bed.UNKNOWN or printer["bed_note"] != note:
+        set_bed(tx, printer_id, Bed.UNKNOWN, note)
+        emit(tx, "printer.foreign_print", printerId=printer_id, file=file)
+
+
 def surrendered(tx: Tx, attempt: Row, reason: str) -> None:
     """Nothing was started and the printer is somebody else's now."""
     set_bed(tx, attempt["printer_id"], Bed.UNKNOWN, reason)
@@ -236,9 +292,7 @@ def _blame_printer(tx: Tx, attempt: Row, reason: str) -> None:
         return
     other_job = printer["last_job_id"] not in (None, attempt["job_id"])
     count = printer["failures_in_row"] + 1
-    quarantined = printer["quarantined"]
-    if other_job and count >= QUARANTINE_AFTER and not quarantined:
-        quarantined = f"failed {count} prints of different jobs in a row, last: {reason}; mend it and enable it"
-        emit(tx, "printer.attention", printerId=printer["id"], code="quarantined", detail=quarantined)
-    change(tx, t.printers, printer, failures_in_row=count, last_job_id=attempt["job_id"], quarantined=quarantined)
-    tx.wake("printers")
+    if other_job and count >= QUARANTINE_AFTER and not printer["quarantined"]:
+        quarantine(tx, printer["id"], f"failed {count} prints of different jobs in a row, last: {reason}; mend it and enable it")
+        printer = get(tx.connection, t.printers, printer["id"])
+    change(tx, t.printers, printer, failures_in_row=count, last_job_id=attempt["job_id"])

@@ -66,7 +66,7 @@ def advance_job(tx: Tx, job: Row, signal: JobSignal, *, reason: str | None = Non
 
 
 def advance_attempt(tx: Tx, attempt: Row, signal: AttemptSignal, *, reason: str | None = None, **changes: Any) -> Row:
-    """Move an attempt row alone, with its history; the ledger around it belongs to `store.printing`. Raises `IllegalMove`, `Conflict`."""
+    """Move an attempt row and its history alone; the ledger around it is `store.printing`'s. Raises `IllegalMove`, `Conflict`."""
     before = AttemptState(attempt["state"])
     after = move_attempt(before, signal)
     moved = change(tx, t.attempts, attempt, state=after.value, **({"reason": reason} if reason else {}), **changes)

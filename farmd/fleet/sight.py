@@ -1,0 +1,56 @@
+"""From a driver's snapshot to what the farm shows of a printer, and the watchdog over prints that stand still.
+
+Pure but for its memory of the last movement. A stall is told, never acted upon: a printer that heats a bed for ten minutes also
+stands still.
+"""
+
+from datetime import datetime
+
+from drivers.contract import Phase, Snapshot
+from farmd.fleet.registry import Live
+
+STALLED_AFTER = 900.0
+"""Seconds without any progress while printing before a person is told."""
+
+
+class StallWatch:
+    """Remembers when a print last moved on."""
+
+    def __init__(self) -> None:
+        self._mark: tuple[object, ...] = ()
+        self._since = 0.0
+
+    def look(self, snapshot: Snapshot, now: float) -> float | None:
+        """Seconds the print has stood still when that is too long, else None. `now` is monotonic."""
+        mark = (snapshot.phase, snapshot.token, snapshot.position, snapshot.progress)
+        if mark != self._mark:
+            self._mark, self._since = mark, now
+        still = now - self._since
+        return still if snapshot.phase is Phase.PRINTING and still >= STALLED_AFTER else None
+
+
+def sight(snapshot: Snapshot, at: datetime, *, stalled: float | None) -> Live:
+    """What is shown of a printer."""
+    attention = []
+    if snapshot.phase is Phase.ERROR:
+        attention.append({"code": "printer_error", "detail": snapshot.message or "the printer stopped itself; look at it"})
+    elif snapshot.phase is Phase.OFFLINE:
+        attention.append({"code": "offline", "detail": snapshot.message or "the printer does not answer"})
+    if stalled is not None:
+        attention.append({"code": "stalled", "detail": f"no progress for {stalled / 60:.0f} minutes; look at the printer"})
+    foreign = snapshot.active and snapshot.token is None
+    if foreign:
+        attention.append({"code": "foreign_print", "detail": f"{snapshot.file or 'a print'} was started at the machine"})
+    return Live(
+        phase=snapshot.phase.value,
+        connected=snapshot.phase is not Phase.OFFLINE,
+        attempt_id=snapshot.token if snapshot.active else None,
+        foreign=foreign,
+        file=snapshot.file,
+        progress=snapshot.progress,
+        seconds_left=snapshot.seconds_left,
+        temperatures={name: (heat.actual, heat.target) for name, heat in snapshot.temperatures.items()},
+        message=snapshot.message,
+        last_seen=at,
+        attention=tuple(attention),
+    )

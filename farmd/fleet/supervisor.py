@@ -1,0 +1,207 @@
+"""One supervisor per printer: it compares what is wanted (the attempt row) with what is seen (the latest snapshot), takes the one
+step `domain.reconcile` names, records it, and looks again.
+
+Level-triggered: a missed message costs a delay, never a wrong state. Every command is preceded by a committed row that says it
+will be sent. Nothing here decides what is safe; nothing else in the farm talks to the machine.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from drivers.contract import Driver, DriverError, Outcome, Snapshot, Unauthorized
+from farmd.config import PrinterSettings
+from farmd.domain.lifecycle import AttemptState, IllegalMove
+from farmd.domain.ports import World
+from farmd.domain.reconcile import History, Observed, Seen, Step, Wanted, Wish, ghost_step, next_step
+from farmd.fleet.hands import Hands
+from farmd.fleet.registry import Live, Registry
+from farmd.fleet.sight import StallWatch, sight
+from farmd.store import printing
+from farmd.store import tables as t
+from farmd.store.engine import Conflict, Store, StoreFailed
+from farmd.store.rows import Row, find
+
+LOOK_AGAIN = 15.0  # seconds between looks when nothing rings
+LOOK_SOON = 1.0  # while something is expected to happen
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+KEEP_REMOTE = timedelta(days=7)
+_HISTORY = {Outcome.SUCCEEDED: History.SUCCEEDED, Outcome.FAILED: History.FAILED, Outcome.CANCELLED: History.CANCELLED}
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What the printer's history answered, in which situation, and whether it was asked once more before giving up."""
+
+    situation: tuple[object, ...]
+    answer: History
+    again: bool
+
+
+class Supervisor:
+    """Runs one printer for ever. `run` returns only when cancelled."""
+
+    def __init__(
+        self, settings: PrinterSettings, driver: Driver, store: Store, world: World, registry: Registry, hands: Hands
+    ) -> None:
+        self.settings = settings
+        self._driver, self._store, self._world, self._registry, self._hands = driver, store, world, registry, hands
+        self._snapshot: Snapshot | None = None
+        self._since = world.monotonic()
+        self._asked: dict[str, _Asked] = {}
+        self._stall = StallWatch()
+        self._bell = store.watch("attempts")
+        self._log = log.bind(printer=settings.id)
+
+    async def run(self) -> None:
+        """Watch and steer until cancelled. A running print is left alone when it ends."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch(), name=f"watch {self.settings.id}")
+                tasks.create_task(self._steer(), name=f"steer {self.settings.id}")
+        finally:
+            self._store.unwatch(self._bell)
+            await self._driver.close()
+
+    async def _watch(self) -> None:
+        """Keep the latest snapshot. A driver that gives up is connected again, more slowly each time."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                await self._driver.connect()
+                async for snapshot in self._driver.snapshots():
+                    pause = FIRST_RETRY
+                    await self._see(snapshot)
+            except DriverError as error:
+                self._unreachable(error)
+            except Exception as error:  # the supervised edge: one broken driver must not take the farm down
+                self._log.exception("printer.driver_broke")
+                self._unreachable(error)
+            await asyncio.sleep(pause * (0.5 + self._world.chance()))
+            pause = min(pause * 2, LAST_RETRY)
+
+    async def _see(self, snapshot: Snapshot) -> None:
+        now = self._world.monotonic()
+        before, self._snapshot = self._snapshot, snapshot
+        if before is None or (before.phase, before.token, before.epoch) != (snapshot.phase, snapshot.token, snapshot.epoch):
+            self._since = now
+            self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
+        stalled = self._stall.look(snapshot, now)
+        self._registry.see(self.settings.id, sight(snapshot, self._world.now(), stalled=stalled))
+        self._bell.ring()
+
+    def _unreachable(self, error: Exception) -> None:
+        if self._snapshot is not None:
+            self._since = self._world.monotonic()
+        self._snapshot = None
+        code = "bad_key" if isinstance(error, Unauthorized) else "unreachable"
+        attention = ({"code": code, "detail": str(error)},)
+        last = self._registry.live(self.settings.id).last_seen
+        self._registry.see(self.settings.id, Live(message=str(error), attention=attention, last_seen=last))
+        self._log.warning("printer.unreachable", error=str(error))
+        self._bell.ring()
+
+    async def _steer(self) -> None:
+        tidied: int | None = None
+        while True:
+            wait = LOOK_AGAIN
+            try:
+                wait = await self._look()
+                if self._snapshot is not None and self._snapshot.epoch != tidied and not self._snapshot.active:
+                    tidied = self._snapshot.epoch
+                    await self._tidy()
+            except (Conflict, IllegalMove) as error:
+                self._log.info("printer.look_again", why=str(error))
+                wait = LOOK_SOON
+            except (DriverError, StoreFailed) as error:
+                self._log.warning("printer.step_failed", error=str(error))
+                wait = LOOK_SOON
+            except Exception:  # the supervised edge: look again, the rows still tell what is wanted
+                self._log.exception("printer.step_broke")
+            await self._bell.wait(wait)
+
+    async def _look(self) -> float:
+        """Take every step that is due now; returns how long nothing can be expected to happen."""
+        while True:
+            row = await self._store.read(lambda c: printing.live_attempt(c, self.settings.id))
+            unknown = await self._store.read(lambda c: printing.unknown_attempts(c, self.settings.id))
+            moved = False
+            for attempt in [*([row] if row else []), *unknown]:
+                moved |= await self._reconcile(attempt)
+            if not row:
+                await self._mind_strangers(unknown)
+            if not moved:
+                return LOOK_SOON if row or unknown else LOOK_AGAIN
+
+    async def _reconcile(self, attempt: Row) -> bool:
+        """One step for one attempt. True when something changed and another look is worth it."""
+        wanted = await self._wanted(attempt)
+        observed = self._observed(attempt)
+        step = next_step(wanted, observed)
+        if step is Step.ASK_HISTORY:
+            await self._ask(attempt)
+            return True
+        if step is Step.LOSE and not self._asked[attempt["id"]].again:
+            await self._ask(attempt, again=True)  # the history may lag behind; one last question before calling it unknown
+            return True
+        if step is Step.WAIT:
+            return False
+        self._log.info("attempt.step", attempt=attempt["id"], job=attempt["job_id"], order=attempt["order_id"], step=step.value)
+        return await self._hands.take(step, attempt, self._driver, self._sight_words())
+
+    async def _wanted(self, attempt: Row) -> Wanted:
+        return Wanted(
+            state=AttemptState(attempt["state"]),
+            token=attempt["id"],
+            cancel_wanted=attempt["cancel_wanted"],
+            cancel_sent=attempt["cancel_sent_at"] is not None,
+            wish=Wish(attempt["wish"]),
+            plate_wanted=await self._store.read(lambda c: printing.plate_wanted(c, attempt)),
+        )
+
+    def _observed(self, attempt: Row) -> Observed:
+        for_seconds = self._world.monotonic() - self._since
+        if self._snapshot is None:
+            return Observed(Seen.OFFLINE, settled_for=for_seconds)
+        asked = self._asked.get(attempt["id"])
+        history = asked.answer if asked and asked.situation == self._situation() else History.NOT_ASKED
+        return Observed(Seen(self._snapshot.phase.value), self._snapshot.token, history, for_seconds)
+
+    def _situation(self) -> tuple[object, ...]:
+        seen = self._snapshot
+        return (seen.epoch, seen.phase, seen.token, self._since) if seen else ()
+
+    async def _ask(self, attempt: Row, *, again: bool = False) -> None:
+        situation = self._situation()
+        outcome = await self._driver.outcome(attempt["id"])
+        answer = _HISTORY[outcome] if outcome is not None else History.SILENT
+        self._asked[attempt["id"]] = _Asked(situation, answer, again)
+        self._log.info("attempt.history", attempt=attempt["id"], answer=answer.value)
+
+    def _sight_words(self) -> str:
+        seen = self._snapshot
+        if seen is None:
+            return "the printer cannot be reached"
+        return f"the printer is {seen.phase.value}" + (f": {seen.message}" if seen.message else "")
+
+    async def _mind_strangers(self, unknown: Sequence[Row]) -> None:
+        """A print that no attempt of ours holds: stop it if it is a cancelled one that came late, else distrust the bed."""
+        seen = self._snapshot
+        if seen is None or not seen.active or any(row["id"] == seen.token for row in unknown):
+            return
+        token = seen.token
+        owner = await self._store.read(lambda c: find(c, t.attempts, token)) if token else None
+        if owner is not None and ghost_step(AttemptState(owner["state"]), Seen(seen.phase.value)) is Step.CANCEL:
+            self._log.warning("printer.late_start_stopped", attempt=token)
+            await self._driver.cancel(owner["id"])
+        await self._store.write(lambda tx: printing.foreign_print(tx, self.settings.id, seen.file))
+
+    async def _tidy(self) -> None:
+        """Delete files that the printer has kept for longer than anybody asks about them."""
+        before = self._world.now() - KEEP_REMOTE
+        for attempt in await self._store.read(lambda c: printing.stale_files(c, self.settings.id, before)):
+            await self._hands.remove(attempt, self._driver)
