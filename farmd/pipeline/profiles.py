@@ -55,8 +55,9 @@ class Recipe:
     settings: Settings
     material: Material
 
-    def number(self, key: str) -> float:
-        return float(self.settings[key])
+    def number(self, key: str, default: float = 0.0) -> float:
+        """A setting as a number, in the slicer's own unit."""
+        return float(self.settings.get(key, default))
 
     def ini(self) -> str:
         """The flat profile, one key a line, sorted: equal recipes are equal text."""
