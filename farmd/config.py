@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from farmd.domain.pricing import TaxRule
 
+NO_TAX = TaxRule(Decimal(0))
+
 
 @dataclass(frozen=True, slots=True)
 class PrinterSettings:
@@ -54,5 +56,6 @@ class Settings:
     webhook_allow: tuple[str, ...] = ("127.0.0.1",)
     slicer: SlicerSettings = SlicerSettings()
     shipping_flat: int = 0  # minor units
-    tax: TaxRule = TaxRule(Decimal(0))
+    tax: TaxRule = NO_TAX
     printers: tuple[PrinterSettings, ...] = ()
+    source: Path | None = None  # the file itself, to be read again on SIGHUP

@@ -1,0 +1,251 @@
+"""From farmd.toml to `Settings`: read it, lay environment and credentials over it, check every key, resolve paths and money.
+
+A file with a mistake is refused whole, with every mistake named by section, key, line and cure. The value of a secret never
+stands in a complaint.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from farmd.config import PrinterSettings, Settings, SlicerSettings
+from farmd.config_lines import KeyPath, key_lines
+from farmd.config_models import Document, Printer, Stripe
+from farmd.config_sources import Sources
+from farmd.domain.money import MoneyError, to_minor
+from farmd.domain.pricing import TaxRule
+
+DEFAULT_PATH = Path("/etc/farmd/farmd.toml")
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text in quotes",
+    "string_too_short": "some text",
+    "list_type": "a list in [brackets]",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "too_short": "three numbers, [x, y, z] in mm",
+    "too_long": "three numbers, [x, y, z] in mm",
+}
+FOUND = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. `problems` holds every complaint, one line each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        more = len(self.problems) - 1
+        super().__init__(self.problems[0] + (f" (and {more} more: `farmd doctor` lists them)" if more else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Says where a key stands: a line of the file, or the variable, credential or file its value came from."""
+
+    file: Path
+    lines: Mapping[KeyPath, int]
+    elsewhere: Mapping[KeyPath, str]
+
+    def of(self, path: KeyPath) -> str:
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.elsewhere:
+                return self.elsewhere[path[:end]]
+            if path[:end] in self.lines:
+                return f"{self.file}:{self.lines[path[:end]]}"
+        return str(self.file)
+
+    def line(self, path: KeyPath) -> int:
+        """For sorting: the line of the key or of the nearest table around it, 0 when it has none."""
+        return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), 0)
+
+
+def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The configuration file meant: the one given, or FARMD_CONFIG, or /etc/farmd/farmd.toml."""
+    return path or (Path(named) if (named := environ.get("FARMD_CONFIG")) else DEFAULT_PATH)
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], drivers: Mapping[str, frozenset[str]]) -> Settings:
+    """The checked settings. `drivers`: the option names of every installed driver, by the driver's name. Raises `ConfigError`."""
+    file = locate(path, environ).absolute()
+    text = _read(file)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{file} is not TOML: {error}"]) from None
+    sources = Sources(values, file.parent, drivers)
+    sources.lay_over(environ)
+    problems = sources.problems
+    document = _check(sources.values, problems)
+    if document is not None:
+        problems += [*_check_printers(document, drivers), *_check_stripe(document), *_check_money(document)]
+    if problems or document is None:
+        places = _Places(file, key_lines(text), sources.places)
+        problems.sort(key=lambda problem: places.line(problem[0]))
+        raise ConfigError(_complaint(values, path, words, places) for path, words in problems)
+    return _settings(document, file)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        cure = "copy farmd.example.toml there, or name your own by --config FILE or FARMD_CONFIG"
+        raise ConfigError([f"there is no configuration at {file}: {cure}"]) from None
+    except OSError as error:
+        raise ConfigError([f"cannot read {file}: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file} is not UTF-8 text (byte {error.start})"]) from None
+
+
+def _check(values: Mapping[str, Any], problems: list[tuple[KeyPath, str]]) -> Document | None:
+    try:
+        return Document.model_validate(values)
+    except ValidationError as error:
+        problems += [(tuple(fault["loc"]), _words(fault, values)) for fault in error.errors(include_url=False)]
+        return None
+
+
+def _complaint(values: Mapping[str, Any], path: KeyPath, words: str, places: _Places) -> str:
+    if not path:
+        return words
+    return f"{_label(values, path)}{words}{'' if words.endswith('?') else '.'} {places.of(path)}"
+
+
+def _label(values: Mapping[str, Any], path: KeyPath) -> str:
+    """`[slicer] `, or `[[printers]] mk3-01: `, or nothing at the top of the file."""
+    if path[0] == "printers" and len(path) > 1 and isinstance(path[1], int):
+        printer = values["printers"][path[1]]
+        name = printer.get("id") if isinstance(printer, dict) else None
+        return f"[[printers]] {name if isinstance(name, str) else f'number {path[1] + 1}'}: "
+    section = ".".join([part for part in path if isinstance(part, str)][:-1])
+    return f"[{section}] " if section else ""
+
+
+def _words(fault: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    path: KeyPath = tuple(fault["loc"])
+    key = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return unknown_key(key, _known_keys(path[:-1]))
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind in EXPECTED:
+        return f"{key}: expected {EXPECTED[kind]}, found {FOUND.get(type(_value(values, path)), 'something else')}"
+    if kind == "value_error":
+        return f"{key}: {fault['ctx']['error']}"
+    if kind == "literal_error":
+        return f"{key}: expected {fault['ctx']['expected']}"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The complaint about a key nobody knows, with the nearest one that is known."""
+    names = sorted(known)
+    if near := difflib.get_close_matches(key, names, n=1, cutoff=0.5):
+        return f"{key}: did you mean {near[0]}?"
+    return f"{key}: no such key; known are {', '.join(names)}"
+
+
+def _known_keys(path: KeyPath) -> list[str]:
+    model: Any = Document
+    for key in path:
+        if isinstance(key, str):
+            model = Stripe if key == "stripe" else model.model_fields[key].annotation
+    return list(model.model_fields)
+
+
+def _value(values: Any, path: KeyPath) -> Any:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def _check_printers(document: Document, drivers: Mapping[str, frozenset[str]]) -> Iterable[tuple[KeyPath, str]]:
+    seen: dict[str, int] = {}
+    for index, printer in enumerate(document.printers):
+        at: KeyPath = ("printers", index)
+        if (first := seen.setdefault(printer.id, index)) != index:
+            yield (*at, "id"), f"the id already belongs to printer number {first + 1}; give each its own"
+        if printer.driver not in drivers:
+            near = difflib.get_close_matches(printer.driver, drivers, n=1)
+            cure = f"did you mean {near[0]}?" if near else f"installed are {', '.join(sorted(drivers)) or 'none'}"
+            yield (*at, "driver"), f"there is no driver {printer.driver}; {cure}"
+            continue
+        options = drivers[printer.driver]
+        for key in sorted((printer.model_extra or {}).keys() - options):
+            yield (*at, key), unknown_key(key, {*Printer.model_fields, *options})
+
+
+def _check_stripe(document: Document) -> Iterable[tuple[KeyPath, str]]:
+    if document.payments.provider != "stripe":
+        return
+    stripe = document.payments.stripe or Stripe()
+    if stripe.api_key is None:
+        yield ("payments", "stripe", "api_key"), "api_key is missing: the provider is stripe"
+    if stripe.mode != "poll" and not stripe.webhook_secrets:
+        yield ("payments", "stripe", "webhook_secrets"), 'webhook_secrets is missing (mode = "poll" does without)'
+
+
+def _check_money(document: Document) -> Iterable[tuple[KeyPath, str]]:
+    try:
+        if to_minor(document.shipping.flat, document.farm.currency) < 0:
+            yield ("shipping", "flat"), "flat: an amount cannot be negative"
+    except MoneyError as error:
+        yield ("shipping", "flat"), f'flat: {error}; write it like "8.00"'
+
+
+def _settings(document: Document, file: Path) -> Settings:
+    directory = file.parent
+    slicer = document.slicer
+    return Settings(
+        directory=directory,
+        host=document.server.host,
+        port=document.server.port,
+        store_url=_store_url(document.store.url, directory),
+        files=directory / document.store.files,
+        profiles=directory / slicer.profiles if slicer.profiles else None,
+        currency=document.farm.currency,
+        lead_days=document.farm.lead_days,
+        payment_provider=document.payments.provider,
+        stripe=document.payments.stripe.model_dump(exclude_none=True) if document.payments.stripe else {},
+        webhook_allow=tuple(document.webhooks.allow),
+        slicer=SlicerSettings(slicer.engine, _command(slicer.command, directory), slicer.workers, slicer.cache_bytes),
+        shipping_flat=to_minor(document.shipping.flat, document.farm.currency),
+        tax=TaxRule(Decimal(document.tax.rate), document.tax.base, document.tax.rounding),
+        printers=tuple(_printer(printer) for printer in document.printers),
+        source=file,
+    )
+
+
+def _store_url(url: str, directory: Path) -> str:
+    prefix = "sqlite:///"
+    return f"{prefix}{directory / url.removeprefix(prefix)}" if url.startswith(prefix) else url
+
+
+def _command(command: str, directory: Path) -> str:
+    """A bare name is looked up in PATH; anything with a slash is a path beside the file."""
+    return str(directory / command) if "/" in command else command
+
+
+def _printer(printer: Printer) -> PrinterSettings:
+    x, y, z = printer.bed
+    return PrinterSettings(
+        id=printer.id,
+        driver=printer.driver,
+        options=dict(printer.model_extra or {}),
+        bed=(x, y, z),
+        nozzle=printer.nozzle,
+        material=printer.material,
+        color=printer.color,
+        profile=printer.profile,
+        bed_clear=printer.bed_clear,
+    )
