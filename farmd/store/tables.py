@@ -294,6 +294,7 @@ class Delivery(SQLModel, table=True):
     __table_args__ = (
         Index("ix_deliveries_due", "state", "next_at"),
         Index("ix_deliveries_webhook", "webhook_id", "id"),
+        Index("ix_deliveries_lane", "webhook_id", "state", "order_id", "sequence"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
