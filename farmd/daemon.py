@@ -1,0 +1,224 @@
+"""The composition root: builds every room, runs them under one roof, and takes them down again. Nothing else builds rooms.
+
+Crash-only: there is no shutdown work that matters. Starting is recovering, and recovering is looking at the rows and the printers.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from farmd.api.app import Rooms, create_app
+from farmd.config import Settings
+from farmd.domain.ports import World
+from farmd.events.feed import Feed
+from farmd.events.webhooks import Courier
+from farmd.fleet.dispatcher import Dispatcher
+from farmd.fleet.drivers import load_factories
+from farmd.fleet.fleet import Fleet
+from farmd.fleet.registry import Registry
+from farmd.fleet.staging import Staging
+from farmd.notify import Notifier
+from farmd.ownership import AlreadyOwned, owned
+from farmd.pipeline.profiles import ProfileError
+from farmd.pipeline.slice import SliceService
+from farmd.pipeline.slicers.prusa import PrusaSlicer
+from farmd.pipeline.validate import validate_model
+from farmd.pipeline.worker import Worker
+from farmd.store import making, retention
+from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
+from farmd.store.schema import SchemaTooNew, upgrade
+from farmd.timers import Timers
+from farmd.world import SystemWorld
+
+GRACE = 2  # seconds an open connection gets at shutdown
+BEAT = 10.0  # seconds between signs of life when systemd does not say otherwise
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Farm:
+    """Every room of a running daemon."""
+
+    store: Store
+    registry: Registry
+    fleet: Fleet
+    worker: Worker
+    dispatcher: Dispatcher
+    courier: Courier
+    timers: Timers
+    server: uvicorn.Server
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the daemon decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class CannotStart(Exception):
+    """Why the daemon does not come up, in words for the person at the terminal."""
+
+
+def serve(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
+    """Run the farm until SIGTERM or SIGINT; 0 after a clean stop. `reload` is called on SIGHUP and gives the new settings, of which
+    the printers are taken over. Raises `CannotStart`."""
+    data = _data_directory(settings)
+    try:
+        with owned(data):
+            asyncio.run(_run(settings, reload))
+    except AlreadyOwned as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(f"{data}: {error.strerror or error}") from error
+    return 0
+
+
+def _data_directory(settings: Settings) -> Path:
+    if settings.store_url.startswith("sqlite:///"):
+        return Path(settings.store_url.removeprefix("sqlite:///")).parent
+    return settings.files
+
+
+async def _run(settings: Settings, reload: Callable[[], Settings] | None) -> None:
+    listener = _listen(settings)
+    world = SystemWorld()
+    store = await _open_store(settings, world)
+    try:
+        farm = _build(settings, store, world)
+        await _live(farm, settings, listener, reload)
+    finally:
+        listener.close()
+        await store.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another [server] port"
+        ) from error
+    return listener
+
+
+async def _open_store(settings: Settings, world: World) -> Store:
+    engine = open_engine(settings.store_url)
+    try:
+        path = Path(settings.store_url.removeprefix("sqlite:///")) if settings.store_url.startswith("sqlite") else None
+        await asyncio.to_thread(quick_check, engine, path)
+        await asyncio.to_thread(upgrade, engine)
+    except (StoreFailed, SchemaTooNew) as error:
+        engine.dispose()
+        raise CannotStart(str(error)) from error
+    return Store(engine, world)
+
+
+def _build(settings: Settings, store: Store, world: World) -> _Farm:
+    registry = Registry()
+    slices_folder = settings.files / "sliced"
+    slicer = PrusaSlicer(settings.slicer.command)
+    try:
+        slices = SliceService(
+            slicer,
+            slices_folder,
+            settings.profiles,
+            settings.slicer.workers,
+            cache_bytes=settings.slicer.cache_bytes,
+            pinned=lambda: _pinned(store),
+        )
+    except ProfileError as error:
+        raise CannotStart(str(error)) from error
+    fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories())
+    feed = Feed(store)
+    rooms = Rooms(
+        settings=settings, store=store, world=world, registry=registry, feed=feed, validate=validate_model, ready=fleet.supervised
+    )
+    config = uvicorn.Config(
+        create_app(rooms), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, lifespan="off", server_header=False
+    )
+    return _Farm(
+        store=store,
+        registry=registry,
+        fleet=fleet,
+        worker=Worker(store, slices, settings.files / "geometry", registry.settings),
+        dispatcher=Dispatcher(store, world, registry),
+        courier=Courier(store, world, settings),
+        timers=Timers(),
+        server=_Server(config),
+    )
+
+
+def _pinned(store: Store) -> frozenset[str]:
+    with store.engine.connect() as connection:
+        return making.pinned_artifacts(connection)
+
+
+async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload: Callable[[], Settings] | None) -> None:
+    loop, stop, hangup, notifier = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event(), Notifier()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    try:
+        await farm.fleet.apply(settings.printers)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
+    farm.timers.every(3600, "forget", lambda: farm.store.write(retention.forget))
+    farm.timers.start()
+    async with asyncio.TaskGroup() as tasks:
+        forever = [
+            tasks.create_task(farm.worker.run(), name="pipeline"),
+            tasks.create_task(farm.dispatcher.run(), name="dispatch"),
+            tasks.create_task(farm.courier.run(), name="courier"),
+            tasks.create_task(_reload_on(hangup, farm, reload), name="reload"),
+            tasks.create_task(_stay_alive(farm, notifier), name="watchdog"),
+        ]
+        serving = tasks.create_task(farm.server.serve(sockets=[listener]), name="api")
+        log.info("farmd.started", url=f"http://{settings.host}:{settings.port}", printers=len(settings.printers))
+        await stop.wait()
+        notifier.send("STOPPING=1", "STATUS=stopping; running prints go on")
+        log.info("farmd.stopping")
+        farm.server.should_exit = True
+        farm.timers.stop()
+        for task in forever:
+            task.cancel()
+        await asyncio.wait_for(asyncio.gather(farm.fleet.close(), serving, return_exceptions=True), GRACE + 2)
+
+
+async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Settings] | None) -> None:
+    """Take over the printers of a changed configuration; a broken one changes nothing."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        if reload is None:
+            continue
+        try:
+            await farm.fleet.apply(reload().printers)
+            log.info("farmd.reloaded", printers=len(farm.registry.settings()))
+        except ValueError as error:
+            log.error("farmd.reload_refused", why=str(error))
+
+
+async def _stay_alive(farm: _Farm, notifier: Notifier) -> None:
+    """Say READY once the door is open and every printer has its supervisor, then feed the watchdog while the farm answers."""
+    beat = (notifier.watchdog_seconds() or 2 * BEAT) / 2
+    ready = False
+    while True:
+        await farm.store.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        if farm.fleet.supervised() and farm.server.started:
+            words = f"STATUS={len(farm.registry.settings())} printers supervised"
+            notifier.send(*(["WATCHDOG=1"] if ready else ["READY=1"]), words)
+            ready = True
+        await asyncio.sleep(beat if ready else 0.05)
