@@ -113,6 +113,7 @@ class Store:
 
     def __init__(self, engine: Engine, world: World) -> None:
         self.engine = engine
+        self.commit_failures = 0
         self._world = world
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-read")
@@ -130,12 +131,15 @@ class Store:
         return await asyncio.shield(asyncio.wrap_future(future))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on a snapshot of the store, off the loop."""
+        """Run `work` on a snapshot of the store, off the loop. Raises `StoreFailed` when the database does not answer."""
         return await self._loop.run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as connection, connection.begin():
-            return work(connection)
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                return work(connection)
+        except OperationalError as error:
+            raise StoreFailed(_explain(error)) from error
 
     def watch(self, *topics: str) -> Watch:
         """A bell for these topics."""
@@ -186,6 +190,7 @@ class Store:
             with self.engine.connect().execution_options(writer=True) as connection, connection.begin():
                 results.extend(self._one(connection, work, wakes) for work in group)
         except Exception as error:  # the supervised edge of the writer thread: every waiting caller must be told
+            self.commit_failures += 1
             log.error("store.commit_failed", error=str(error), works=len(group))
             failure = StoreFailed(_explain(error))
             failure.__cause__ = error

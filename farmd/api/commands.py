@@ -1,0 +1,66 @@
+"""One change, one transaction, one answer: how every command passes through the store.
+
+A POST that carries an Idempotency-Key is answered once; its answer is a row beside its effect, so a repetition (also after a crash,
+also at the same moment) is answered with the same bytes and changes nothing.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from farmd.api.answers import to_json
+from farmd.api.auth import Caller
+from farmd.api.problems import Problem
+from farmd.store.engine import Tx
+from farmd.store.replays import find_replay, keep_replay
+
+MAX_KEY = 255
+Effect = Callable[[Tx], tuple[int, dict[str, Any]]]
+
+
+async def command(request: Request, effect: Effect) -> Response:
+    """Run `effect` in one write transaction and answer with its status and payload. Raises `Problem` 422 when the Idempotency-Key
+    was used for another request, and whatever `effect` raises, having changed nothing."""
+    caller: Caller = request.state.caller
+    key = _idempotency_key(request)
+    sha = await _request_sha(request)
+
+    def work(tx: Tx) -> tuple[int, bytes, bool]:
+        if key is None:
+            status, payload = effect(tx)
+            return status, to_json(payload), False
+        earlier = find_replay(tx.connection, caller.key_id, key)
+        if earlier is not None:
+            if earlier["request_sha"] != sha:
+                raise _reused()
+            return earlier["status"], earlier["body"].encode(), True
+        status, payload = effect(tx)
+        body = to_json(payload)
+        keep_replay(tx, caller.key_id, key, sha, status, body.decode())
+        return status, body, False
+
+    status, body, replayed = await request.app.state.rooms.store.write(work)
+    headers = {"Idempotent-Replayed": "true"} if replayed else None
+    return Response(body, status, headers, "application/json")
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None or request.method != "POST":
+        return None
+    if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
+        raise Problem(422, "bad_idempotency_key", f"an Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters")
+    return key
+
+
+async def _request_sha(request: Request) -> str:
+    head = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    return hashlib.sha256(head + await request.body()).hexdigest()
+
+
+def _reused() -> Problem:
+    detail = "this Idempotency-Key was used for another request; take a fresh key for every new request"
+    return Problem(422, "idempotency_key_reused", detail)

@@ -1,0 +1,175 @@
+"""A farm for tests: the real store on a SQLite file, the real application, and a clock that a test may turn.
+
+    async with open_farm(tmp_path) as farm:
+        answer = await farm.operator.get("/api/orders")
+
+Nothing of farmd is replaced here; only the world (clock, ids) is a test's own.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from farmd.api.app import Rooms, create_app
+from farmd.config import Settings
+from farmd.domain.pricing import TaxRule
+from farmd.fleet.registry import Registry
+from farmd.store.engine import Store, open_engine
+from farmd.store.keys import create_key
+from farmd.store.tables import metadata
+
+CUBE = {
+    "id": "sku-pla-black-20mm-cube",
+    "name": "20 mm cube",
+    "unitPrice": 12.5,
+    "material": "PLA",
+    "color": "#1a1a1a",
+}
+ADDRESS = {"name": "Jane Smith", "line1": "123 Main St", "city": "Portland", "state": "OR", "zip": "97201", "country": "US"}
+
+
+class FarmWorld:
+    """See `farmd.domain.ports.World`: time stands until `forward` is called, ids count up."""
+
+    def __init__(self, start: datetime = datetime(2024, 1, 15, 10, tzinfo=UTC)) -> None:
+        self._start, self._passed, self._numbers = start, 0.0, itertools.count(1)
+
+    def forward(self, seconds: float) -> None:
+        self._passed += seconds
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        return 1000.0 + self._passed
+
+    def new_id(self, prefix: str) -> str:
+        return f"{prefix}-{next(self._numbers):06d}"
+
+    def chance(self) -> float:
+        return 0.5
+
+    def secret(self, size: int) -> str:
+        return f"{next(self._numbers)}".rjust(size, "s")
+
+
+@asynccontextmanager
+async def open_store(tmp_path: Path, world: Any = None) -> AsyncIterator[Store]:
+    """A store on a fresh (or, the second time, the same) SQLite file, with all tables."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'farmd.db'}")
+    metadata.create_all(engine)
+    store = Store(engine, world or FarmWorld())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def farm_settings(tmp_path: Path, **changes: Any) -> Settings:
+    """The seed's shop: 8.00 shipping, 8.26 % tax on items and shipping."""
+    known = {
+        "directory": tmp_path,
+        "files": tmp_path / "files",
+        "shipping_flat": 800,
+        "tax": TaxRule(Decimal("0.0826")),
+    }
+    return Settings(**(known | changes))
+
+
+@dataclass
+class Farm:
+    """One running application and a client for each role. `customer` is the key of customer `cust-uuid`."""
+
+    rooms: Rooms
+    app: FastAPI
+    world: FarmWorld
+    store: Store
+    admin: httpx.AsyncClient
+    operator: httpx.AsyncClient
+    customer: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+    keys: dict[str, str] = field(default_factory=dict)
+
+    async def add_sku(self, **changes: Any) -> dict[str, Any]:
+        answer = await self.admin.post("/api/skus", json=CUBE | changes)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def place(self, quantity: int = 3, **changes: Any) -> dict[str, Any]:
+        answer = await self.operator.post("/api/orders", json=order_body(quantity, **changes))
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def place_paid(self, quantity: int = 3, **changes: Any) -> dict[str, Any]:
+        order = await self.place(quantity, **changes)
+        answer = await self.operator.post(f"/api/orders/{order['id']}/pay", json={"reference": "cash"})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def order_body(quantity: Any = 3, **changes: Any) -> dict[str, Any]:
+    """The seed's own order."""
+    return {
+        "customerId": "cust-uuid",
+        "lineItems": [
+            {
+                "skuId": CUBE["id"],
+                "quantity": quantity,
+                "options": {"color": "#1a1a1a", "quality": "standard", "infill": 20},
+            }
+        ],
+        "shippingAddress": ADDRESS,
+        "notes": "Urgent — needed by Friday",
+    } | changes
+
+
+async def no_validator(*_args: Any, **_kwargs: Any) -> Any:
+    raise AssertionError("this test uploads no model")
+
+
+def _feed(store: Store) -> Any:
+    from farmd.events.feed import Feed
+
+    return Feed(store)
+
+
+@asynccontextmanager
+async def open_farm(
+    tmp_path: Path,
+    *,
+    world: Any = None,
+    validate: Callable[..., Awaitable[Any]] = no_validator,
+    printers: Any = (),
+    **settings: Any,
+) -> AsyncIterator[Farm]:
+    """The application on a store in `tmp_path`, with a key for each role. Further arguments are fields of `Settings`."""
+    world = world or FarmWorld()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(tmp_path, world))
+        registry = Registry()
+        registry.configure(tuple(printers))
+        chosen = farm_settings(tmp_path, printers=tuple(printers), **settings)
+        rooms = Rooms(chosen, store, world, registry, _feed(store), validate)
+        app = create_app(rooms)
+        keys = {
+            "admin": await store.write(lambda tx: create_key(tx, "admin", "admin")),
+            "operator": await store.write(lambda tx: create_key(tx, "operator", "operator")),
+            "customer": await store.write(lambda tx: create_key(tx, "customer", "customer", "cust-uuid")),
+            "stranger": await store.write(lambda tx: create_key(tx, "stranger", "customer", "cust-other")),
+        }
+        clients = {role: await stack.enter_async_context(client(app, key)) for role, key in keys.items()}
+        yield Farm(rooms, app, world, store, **clients, keys=keys)
+
+
+def client(app: FastAPI, key: str | None = None, **headers: str) -> httpx.AsyncClient:
+    """An HTTP client that speaks to the application without a socket."""
+    given = ({"X-API-Key": key} if key else {}) | headers
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://farm", headers=given)
