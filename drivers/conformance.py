@@ -165,8 +165,11 @@ async def a_file_being_printed_cannot_be_removed(harness: Harness) -> None:
 async def a_print_runs_to_its_end(harness: Harness) -> None:
     async with bench(harness) as at:
         remote = await at.printing(SHORT)
+        begun = len(at.watch.seen)
         finished = await at.watch.phase(Phase.FINISHED, remote.token)
         assert not finished.active
+        between = at.watch.seen[begun : at.watch.seen.index(finished)]
+        assert all(seen.active and seen.token == remote.token for seen in between), f"the print flickered: {between}"
         if Capability.OUTCOME in at.driver.capabilities:
             assert await at.driver.outcome(remote.token) is Outcome.SUCCEEDED
 
@@ -261,10 +264,12 @@ async def cancelling_stops_for_good(harness: Harness) -> None:
         remote = await at.printing(LONG)
         await at.driver.cancel(remote.token)
         await at.watch.phase(Phase.IDLE)
+        rested = len(at.watch.seen)
         await at.driver.cancel(remote.token)
         at.watch.fresh()
         await at.watch.phase(Phase.IDLE)
         assert all(seen.phase is not Phase.FINISHED for seen in at.watch.seen), "a cancelled print was called finished"
+        assert not any(seen.active for seen in at.watch.seen[rested:]), "a cancelled print came back"
         if Capability.OUTCOME in at.driver.capabilities:
             assert await at.driver.outcome(remote.token) in (Outcome.FAILED, Outcome.CANCELLED)
 

@@ -12,6 +12,7 @@ class Link:
     def __init__(self, target: int) -> None:
         self.port = 0
         self.refuse_web_sockets = False  # as a proxy does that knows only HTTP
+        self.web_sockets = 0  # how many were opened so far
         self._target = target
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -68,7 +69,8 @@ class Link:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = await reader.read(65536)
-        if self.refuse_web_sockets and b" /sockjs/websocket" in first:
+        self.web_sockets += b"/sockjs/websocket" in first
+        if self.refuse_web_sockets and b"/sockjs/websocket" in first:
             writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             await writer.drain()
             return

@@ -43,8 +43,9 @@ gcodeAnalysis: {{runAt: never}}
 USERS = """\
 _version: 2
 farmd:
-  {{active: true, apikey: {key}, groups: [admins, users], password: unusable, permissions: [], roles: [user, admin], settings: {{}}}}
-viewer: {{active: true, apikey: {viewer}, groups: [readonly], password: unusable, permissions: [], roles: [user], settings: {{}}}}
+  {{active: true, apikey: {key}, groups: [admins, users], password: none, permissions: [], roles: [user, admin], settings: {{}}}}
+viewer:
+  {{active: true, apikey: {viewer}, groups: [readonly], password: none, permissions: [], roles: [user], settings: {{}}}}
 """
 
 
