@@ -5,7 +5,7 @@ with Setups (Lee & Pinedo, EJOR 100, 1997): weight over work, discounted by slac
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 
 K_SLACK = 0.5
@@ -127,17 +127,20 @@ def index(plate: PlateView, printer: PrinterView, mean_seconds: float) -> float:
     return weight / work * exp(-slack / (K_SLACK * mean_seconds)) * exp(-setup / (K_SETUP * SETUP_SECONDS))
 
 
-def _relaxed(plate: PlateView, printers: Sequence[PrinterView]) -> PlateView:
-    """A plate that failed on every printer it fits may go back to one of them."""
-    able = [printer for printer in printers if not misfits(plate, printer)]
+def relaxed(plate: PlateView, printers: Sequence[PrinterView]) -> PlateView:
+    """A plate that failed on every printer it fits, of those in work, may go back to one of them."""
+    if not plate.avoid:
+        return plate
+    in_work = (printer for printer in printers if printer.enabled and printer.online and not printer.quarantined)
+    able = [printer for printer in in_work if not misfits(plate, printer)]
     if able and all(printer.id in plate.avoid for printer in able):
-        return PlateView(**{**{name: getattr(plate, name) for name in plate.__slots__}, "avoid": frozenset()})
+        return replace(plate, avoid=frozenset())
     return plate
 
 
 def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list[Match]:
     """Pairs to start now, each plate and each printer at most once, best first."""
-    waiting = [_relaxed(plate, printers) for plate in plates]
+    waiting = [relaxed(plate, printers) for plate in plates]
     free = [p for p in printers if p.enabled and p.online and p.idle and not p.holding and p.bed == "clear" and not p.quarantined]
     if not waiting or not free:
         return []
