@@ -172,7 +172,7 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     try:
-        await farm.fleet.apply(settings.printers)
+        await farm.fleet.apply(settings)
     except ValueError as error:
         raise CannotStart(str(error)) from error
     farm.timers.every(3600, "forget", lambda: farm.store.write(retention.forget))
@@ -205,7 +205,7 @@ async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Se
         if reload is None:
             continue
         try:
-            await farm.fleet.apply(reload().printers)
+            await farm.fleet.apply(reload())
             log.info("farmd.reloaded", printers=len(farm.registry.settings()))
         except ValueError as error:
             log.error("farmd.reload_refused", why=str(error))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from drivers.contract import Driver, DriverFactory
-from farmd.config import PrinterSettings
+from farmd.config import PrinterSettings, Settings
 from farmd.domain.ports import World
 from farmd.fleet.hands import Hands
 from farmd.fleet.registry import Registry
@@ -28,12 +28,13 @@ class Fleet:
         self._staging, self._factories = staging, factories
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def apply(self, printers: tuple[PrinterSettings, ...]) -> None:
-        """Make the running supervisors match this list. A printer whose settings did not change is not touched; what prints on a
-        printer that leaves goes on printing. Raises `ValueError` for a printer whose settings its driver refuses; nothing changed then."""
+    async def apply(self, settings: Settings) -> None:
+        """Make the running supervisors match these settings' printers. One whose block did not change is not touched; what prints
+        on one that leaves goes on printing. Raises `ValueError` for a block its driver refuses; nothing changed then."""
+        printers = settings.printers
         drivers = {printer.id: self._build(printer) for printer in printers}
         before = dict(self._registry.settings())
-        await self._store.write(lambda tx: register_printers(tx, printers))
+        await self._store.write(lambda tx: register_printers(tx, settings))
         self._registry.configure(printers)
         for printer_id in [*self._tasks]:
             if before.get(printer_id) != self._registry.settings().get(printer_id):

@@ -83,7 +83,7 @@ class Worker:
 
     async def _look(self) -> None:
         preparing = {row["id"]: row for row in await self._store.read(making.to_prepare)}
-        lacking = {row["id"]: row for row in await self._store.read(_lacking_plates)}
+        lacking = {row["id"]: row for row in await self._store.read(making.to_replan)}
         wanted = preparing | lacking
         for job_id, task in list(self._tasks.items()):
             if task.done():
@@ -198,7 +198,3 @@ class Worker:
             await self._store.write(lambda tx: making.refuse(tx, job["id"], code, detail, cure))
         except IllegalMove as error:
             log.info("job.overtaken", job=job["id"], why=str(error))
-
-
-def _lacking_plates(connection: making.Connection) -> list[Row]:
-    return [job for job in making.printable(connection) if units_without_plate(connection, job["id"]) > 0]

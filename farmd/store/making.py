@@ -8,10 +8,11 @@ from sqlalchemy import Connection, select, update
 
 from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobSignal, JobState
 from farmd.store import tables as t
-from farmd.store.engine import Tx
+from farmd.store.engine import Conflict, Tx
 from farmd.store.printing import PRINTABLE
 from farmd.store.rows import Row, add, find, get
 from farmd.store.transitions import advance_job, clear_attention, hold_job, raise_attention
+from farmd.store.work import jobs_to_replan, units_without_plate
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,9 @@ def to_prepare(connection: Connection) -> Sequence[Row]:
     )
 
 
-def printable(connection: Connection) -> Sequence[Row]:
-    """Jobs whose units are being printed or wait for it; some may need further plates."""
-    states = [state.value for state in PRINTABLE]
-    query = select(t.jobs).where(t.jobs.c.state.in_(states), t.jobs.c.waiting > 0).order_by(t.jobs.c.due_at, t.jobs.c.id)
-    return connection.execute(query).mappings().all()
+def to_replan(connection: Connection) -> Sequence[Row]:
+    """Jobs past slicing with units on no plate, most urgent first."""
+    return [get(connection, t.jobs, job_id) for job_id in jobs_to_replan(connection)]
 
 
 def model_of(connection: Connection, job: Row) -> Row | None:
@@ -69,8 +68,12 @@ def refuse(tx: Tx, job_id: str, code: str, detail: str, cure: str) -> None:
 
 
 def queue(tx: Tx, job_id: str, plates: Sequence[NewPlate]) -> None:
-    """Write the plates of a job; one that is being sliced goes to the queue. Raises `IllegalMove` when it was cancelled meanwhile."""
+    """Write the plates of a job; one that is being sliced goes to the queue. Raises `Conflict` when the plates are not exactly what
+    the job lacks any more (it was cancelled, or others covered its units meanwhile)."""
     job = get(tx.connection, t.jobs, job_id)
+    lacking = units_without_plate(tx.connection, job_id)
+    if lacking != sum(plate.copies for plate in plates) or JobState(job["state"]) not in PRINTABLE | {JobState.SLICING}:
+        raise Conflict(f"{job_id} lacks {lacking} units now and is {job['state']}")
     if JobState(job["state"]) is JobState.SLICING:
         job = advance_job(tx, job, JobSignal.QUEUE)
     else:
