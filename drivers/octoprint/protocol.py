@@ -224,7 +224,7 @@ def refusal(status: int, body: bytes, action: str) -> DriverError:
         return Refused(f"cannot {action}: too large (413); raise the body size limit of OctoPrint or the proxy before it")
     if 400 <= status < 500 and status not in (408, 425, 429):
         return Refused(f"OctoPrint would not {action} ({status}){detail}")
-    return Unreachable(f"cannot tell whether OctoPrint did {action} ({status}){detail}")
+    return Unreachable(f"cannot {action}: OctoPrint, or a proxy before it, failed ({status}){detail}")
 
 
 def _report(state: object, error: object, body: Mapping[str, Any]) -> Report:
