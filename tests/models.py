@@ -1,7 +1,7 @@
 """Models to feed the farm with: whole ones and every kind of broken or hostile one, made as bytes.
 
-Facets are float arrays of shape (n, 3, 3): n triangles, three corners, x y z. `stl`, `ascii_stl` and `threemf` wrap them
-in a file. The named makers below give one whole file each; `good()` and `bad()` list them by name for parametrised tests.
+Facets are float arrays of shape (n, 3, 3): n triangles, three corners, x y z. `stl`, `ascii_stl` and `threemf` wrap
+them in a file. The named makers below give one whole file each; `good()` and `bad()` list them by name.
 """
 
 import io
@@ -59,11 +59,11 @@ def icosphere(levels: int = 3, radius: float = 20) -> Facets:
     """A sphere of 20 * 4**levels triangles (level 8: 1,310,720); neighbouring corners are equal to the last bit."""
     golden = (1 + 5**0.5) / 2
     # The corners of three golden rectangles, and the twenty triangles between neighbouring ones.
-    rectangles = "-+0 ++0 --0 +-0 0-+ 0++ 0-- 0+- +0- +0+ -0- -0+".split()
+    rectangles = ("-+0", "++0", "--0", "+-0", "0-+", "0++", "0--", "0+-", "+0-", "+0+", "-0-", "-0+")
     lengths = ({"+": 1, "-": -1, "0": 0}, {"+": golden, "-": -golden, "0": 0})
     points = np.array([[lengths[sign[(i + 1) % 3] != "0"][sign[i]] for i in range(3)] for sign in rectangles])
-    names = "0b5 051 017 07a 0ab 159 5b4 ba2 a76 718 394 342 326 368 389 495 24b 62a 867 981".split()
-    faces = np.array([[int(corner, 16) for corner in name] for name in names])
+    names = "0b505101707a0ab1595b4ba2a7671839434232636838949524b62a867981"
+    faces = np.array([int(corner, 16) for corner in names]).reshape(20, 3)
     facets = points[faces]
     for _ in range(levels):
         a, b, c = facets[:, 0], facets[:, 1], facets[:, 2]
