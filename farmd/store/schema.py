@@ -1,0 +1,95 @@
+"""The shape of the store, brought up to date before anything reads or writes it.
+
+Migrations run under the same lock a writer takes, so two processes that start together (the daemon and `farmd keys`) do not both
+migrate. A store written by a newer farmd is refused: an old program must never guess at new columns.
+"""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from farmd.store.engine import StoreFailed
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 0x6661726D64  # "farmd", the advisory lock's number on PostgreSQL
+
+
+class SchemaNewer(StoreFailed):
+    """The store was last used by a newer farmd."""
+
+
+def migrations_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, built in code: there is no alembic.ini."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def newest() -> str:
+    """The revision this farmd works with."""
+    head = ScriptDirectory.from_config(migrations_config()).get_current_head()
+    if head is None:
+        raise RuntimeError(f"no migrations in {_MIGRATIONS}: the installation is incomplete")
+    return head
+
+
+def revision(engine: Engine) -> str | None:
+    """The revision the store stands at; None for an empty one. Raises `StoreFailed` when it cannot be read."""
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        raise StoreFailed(_explain(engine, error)) from error
+
+
+def check(engine: Engine) -> None:
+    """Raise `SchemaNewer` when the store is ahead of this farmd."""
+    _refuse_newer(revision(engine))
+
+
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Create or migrate the store in one transaction. Raises `SchemaNewer`, `StoreFailed`; then nothing was changed."""
+    _make_folder(engine)
+    try:
+        with engine.connect().execution_options(writer=True) as connection, connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+            _refuse_newer(MigrationContext.configure(connection).get_current_revision())
+            command.upgrade(migrations_config(connection), to)
+    except SQLAlchemyError as error:
+        raise StoreFailed(_explain(engine, error)) from error
+
+
+def _make_folder(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        try:
+            Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"cannot make the folder of the store: {error}") from error
+
+
+def _refuse_newer(current: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaNewer(
+            f"the store was written by a newer farmd (revision {current}, this one knows up to {newest()}): "
+            "install that version again, or restore a backup made before it"
+        )
+
+
+def _explain(engine: Engine, error: SQLAlchemyError) -> str:
+    words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    place = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string(hide_password=True)
+    if isinstance(error, OperationalError) and "unable to open" in words:
+        return f"cannot open the store {place}: its folder must exist and belong to the user farmd runs as"
+    if "not a database" in words or "malformed" in words:
+        return f"the store {place} is damaged: restore the last backup with `farmd restore`"
+    if "readonly" in words:
+        return f"the store {place} is read-only: make the file and its folder writable for the user farmd runs as"
+    return f"the store {place} cannot be used: {words}"
