@@ -1,7 +1,7 @@
 """Which plate goes to which printer, and why not the others.
 
 Pure. Hard rules first (`refusals`), each with its reason in an owner's words; then a due-date-aware ranking, Apparent Tardiness
-Cost with Setups (Lee & Pinedo, EJOR 100, 1997): weight over work, discounted by slack and by the filament change a choice would cost.
+Cost with Setups (Lee & Pinedo, EJOR 100, 1997): weight over work, discounted by slack and by the filament change a choice costs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -105,3 +105,10 @@ def orders_in_work(connection: Connection, limit: int = 200) -> list[Row]:
     """Orders that are paid and not shipped, the most urgent first."""
     query = select(t.orders).where(t.orders.c.status.in_([status.value for status in IN_WORK]))
     return list(connection.execute(query.order_by(t.orders.c.due_at, t.orders.c.id).limit(limit)).mappings())
+
+
+def benches(connection: Connection) -> list[tuple[str, str, int]]:
+    """Where an operator has parts to finish: (job, step, units that wait there)."""
+    query = select(t.jobs.c.id, t.jobs.c.steps, t.jobs.c.at_step).where(t.jobs.c.printed > 0, t.jobs.c.state != JobState.CANCELLED)
+    found = connection.execute(query.order_by(t.jobs.c.due_at, t.jobs.c.id))
+    return [(job, step, count) for job, steps, at in found for step, count in zip(steps, at, strict=True) if count]
