@@ -26,15 +26,19 @@ REPORT_PROFILE = "Correct the printer's profile (start and end G-code), then ret
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the plate must come to. Lengths in mm; `volume_mm3` and `area_mm2` are those of one copy; `infill` is 0 to 1."""
+    """What the plate must come to. Lengths in mm, `infill` 0 to 1; `least_height` leaves out tips too thin to print.
+
+    `volume_mm3` and `area_mm2` are those of one copy, `skin` the thickness of its solid outside.
+    """
 
     height: float
+    least_height: float
     copies: int
     volume_mm3: float
     area_mm2: float
     infill: float
     layer_height: float
-    shell: float
+    skin: float
     nozzle: float
     filament_diameter: float
     flow: float
@@ -70,7 +74,7 @@ def volume_band(expected: Expected) -> tuple[float, float]:
         return solid + expected.infill * (expected.volume_mm3 - solid)
 
     low = LOW_SHARE * solid_and_infill(expected.nozzle / 2)
-    return low, HIGH_SHARE * solid_and_infill(expected.shell) + EXTRA_MM3
+    return low, HIGH_SHARE * solid_and_infill(expected.skin) + EXTRA_MM3
 
 
 def _check_commands(facts: Facts) -> None:
@@ -114,16 +118,18 @@ def _check_copies(facts: Facts, expected: Expected) -> None:
     if len(facts.copies) != expected.copies:
         detail = f"{len(facts.copies)} of {expected.copies} copies are printed"
         raise GateRefused("copies_missing", detail, REVALIDATE)
-    for (_, copy), height in sorted(facts.copies.items()):
-        if abs(height - expected.height) > expected.layer_height + ROUNDING_MM:
-            detail = f"copy {copy + 1} is printed {height:g} mm tall, the model has {expected.height:g} mm"
+    slack = expected.layer_height + ROUNDING_MM
+    for place, height in enumerate(facts.copies.values(), 1):
+        if not expected.least_height - slack <= height <= expected.height + slack:
+            detail = f"copy {place} is printed {height:g} mm tall, the model has {expected.height:g} mm"
             raise GateRefused("wrong_height", detail, REVALIDATE)
 
 
 def _check_layers(facts: Facts, expected: Expected) -> None:
-    thickest = 2 * expected.layer_height - ROUNDING_MM
+    # A layer may be too thin to print where shapes begin and end; a lost slab is thicker.
+    widest = max(3 * expected.layer_height, 2 * expected.nozzle) + ROUNDING_MM
     for below, above in pairwise([0.0, *sorted(facts.layers)]):
-        if above - below > max(thickest, expected.nozzle):
+        if above - below > widest:
             detail = f"nothing is printed between Z {below:g} and Z {above:g} mm"
             raise GateRefused("layers_missing", detail, REVALIDATE)
 

@@ -189,9 +189,7 @@ class _Listener(asyncio.SubprocessProtocol):
         try:
             for line in lines:
                 self._on_line(line)
-        except (
-            Exception
-        ) as error:  # supervised edge: the caller's callback failed; the caller hears it from run_limited
+        except Exception as error:  # supervised edge: the caller's callback failed; the caller hears it from run_limited
             self.complaint = error
             if not self.exited.done():
                 self.exited.set_result(None)

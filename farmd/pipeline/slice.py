@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import orjson
 import structlog
 
@@ -31,6 +30,7 @@ from farmd.pipeline.artifact_cache import ArtifactCache
 from farmd.pipeline.gate import Expected, check_gcode
 from farmd.pipeline.mesh import Mesh, MeshError, load_mesh
 from farmd.pipeline.plate import layout, usable
+from farmd.pipeline.printable import printable_height, skin_area
 from farmd.pipeline.profiles import Recipe, load_profiles
 from farmd.pipeline.slicers.engine import Engine, EngineVersion
 from farmd.pipeline.slicers.plate_file import write_plate
@@ -222,22 +222,23 @@ def _prepare(order: _Order, plate: Path, settings: Path) -> Expected:
         raise SliceRejected("geometry_damaged", detail, "Upload the model again.") from error
     write_plate(plate, mesh, order.size, order.placements)
     settings.write_text(order.recipe.ini(), encoding="utf-8")
-    return _expected(order, _area(mesh))
+    return _expected(order, mesh)
 
 
-def _expected(order: _Order, area_mm2: float) -> Expected:
+def _expected(order: _Order, mesh: Mesh) -> Expected:
     recipe = order.recipe
     layer, nozzle = recipe.number("layer_height"), order.cls.nozzle
     walls = recipe.number("perimeters", 3) * nozzle * 1.2
     floors = max(recipe.number("top_solid_layers", 3), recipe.number("bottom_solid_layers", 3)) * layer
     return Expected(
         height=order.size.z,
+        least_height=printable_height(mesh, nozzle, layer),
         copies=len(order.placements),
         volume_mm3=order.volume_mm3,
-        area_mm2=area_mm2,
+        area_mm2=skin_area(mesh),
         infill=order.infill / 100,
         layer_height=layer,
-        shell=max(walls, floors, recipe.number("top_solid_min_thickness"), recipe.number("bottom_solid_min_thickness")),
+        skin=max(walls, floors, recipe.number("top_solid_min_thickness"), recipe.number("bottom_solid_min_thickness")),
         nozzle=nozzle,
         filament_diameter=recipe.number("filament_diameter"),
         flow=recipe.number("extrusion_multiplier", 1),
@@ -245,11 +246,6 @@ def _expected(order: _Order, area_mm2: float) -> Expected:
         nozzle_max_c=recipe.material.nozzle_max_c,
         bed_max_c=recipe.material.bed_max_c,
     )
-
-
-def _area(mesh: Mesh) -> float:
-    a, b, c = (mesh.vertices[mesh.triangles[:, corner]].astype(np.float64) for corner in range(3))
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
 
 
 def _does_not_fit(size: Size, copies: int, cls: PrinterClass) -> SliceRejected:

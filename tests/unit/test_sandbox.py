@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from farmd.pipeline.sandbox import TAIL_BYTES, Finished, Limits, run_limited
+from tests.waiting import alive, wait_until
 
 PYTHON = sys.executable
 ROOMY = Limits(cpu_seconds=30, memory_bytes=2 << 30, file_bytes=64 << 20, wall_seconds=30)
@@ -24,23 +24,6 @@ def limits(**changes: float) -> Limits:
 
 def run(tmp_path: Path, script: str, **changes: float) -> Finished:
     return asyncio.run(run_limited([PYTHON, "-c", script], cwd=tmp_path, limits=limits(**changes)))
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_output_and_return_code_come_back(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ _RELATIONS = (
 )
 _MODEL_HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
-    '<model unit="millimeter" xml:lang="en-US" xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02">'
+    '<model unit="millimeter" xml:lang="en-US" xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02" '
+    'xmlns:slic3rpe="http://schemas.slic3r.org/3mf/2017/06">'
+    # Without this PrusaSlicer takes every copy for an object of its own and slices each one anew.
+    '<metadata name="slic3rpe:Version3mf">1</metadata>'
     f'<resources><object id="1" name="{PART_NAME}" type="model"><mesh><vertices>\n'
 ).encode()
