@@ -17,6 +17,7 @@ import uvicorn
 from farmd.api.app import Rooms, create_app
 from farmd.config import Settings
 from farmd.domain.ports import World
+from farmd.events.addresses import Policy
 from farmd.events.feed import Feed
 from farmd.events.webhooks import Courier
 from farmd.fleet.dispatcher import Dispatcher
@@ -31,9 +32,10 @@ from farmd.pipeline.slice import SliceService
 from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.pipeline.validate import validate_model
 from farmd.pipeline.worker import Worker
+from farmd.shipped import shipped_config
 from farmd.store import making, retention
 from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
-from farmd.store.schema import SchemaTooNew, upgrade
+from farmd.store.schema import upgrade
 from farmd.timers import Timers
 from farmd.world import SystemWorld
 
@@ -120,7 +122,7 @@ async def _open_store(settings: Settings, world: World) -> Store:
         path = Path(settings.store_url.removeprefix("sqlite:///")) if settings.store_url.startswith("sqlite") else None
         await asyncio.to_thread(quick_check, engine, path)
         await asyncio.to_thread(upgrade, engine)
-    except (StoreFailed, SchemaTooNew) as error:
+    except StoreFailed as error:
         engine.dispose()
         raise CannotStart(str(error)) from error
     return Store(engine, world)
@@ -134,7 +136,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         slices = SliceService(
             slicer,
             slices_folder,
-            settings.profiles,
+            settings.profiles or shipped_config() / "profiles",
             settings.slicer.workers,
             cache_bytes=settings.slicer.cache_bytes,
             pinned=lambda: _pinned(store),
@@ -155,7 +157,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         fleet=fleet,
         worker=Worker(store, slices, settings.files / "geometry", registry.settings),
         dispatcher=Dispatcher(store, world, registry),
-        courier=Courier(store, world, settings),
+        courier=Courier(store, world, Policy.of(settings)),
         timers=Timers(),
         server=_Server(config),
     )
@@ -194,7 +196,7 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         farm.timers.stop()
         for task in forever:
             task.cancel()
-        await asyncio.wait_for(asyncio.gather(farm.fleet.close(), serving, return_exceptions=True), GRACE + 2)
+        await asyncio.wait_for(asyncio.gather(farm.fleet.close(), serving, return_exceptions=True), GRACE + 1)
 
 
 async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Settings] | None) -> None:
