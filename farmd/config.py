@@ -58,4 +58,3 @@ class Settings:
     shipping_flat: int = 0  # minor units
     tax: TaxRule = NO_TAX
     printers: tuple[PrinterSettings, ...] = ()
-    source: Path | None = None  # the file itself, to be read again on SIGHUP

@@ -38,7 +38,7 @@ EXPECTED = {
 FOUND = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
 
 
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """A configuration that cannot be used. `problems` holds every complaint, one line each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -222,7 +222,6 @@ def _settings(document: Document, file: Path) -> Settings:
         shipping_flat=to_minor(document.shipping.flat, document.farm.currency),
         tax=TaxRule(Decimal(document.tax.rate), document.tax.base, document.tax.rounding),
         printers=tuple(_printer(printer) for printer in document.printers),
-        source=file,
     )
 
 

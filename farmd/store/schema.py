@@ -19,7 +19,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6661726D64  # "farmd", the advisory lock's number on PostgreSQL
 
 
-class SchemaNewer(StoreFailed):
+class SchemaTooNew(StoreFailed):
     """The store was last used by a newer farmd."""
 
 
@@ -49,12 +49,12 @@ def revision(engine: Engine) -> str | None:
 
 
 def check(engine: Engine) -> None:
-    """Raise `SchemaNewer` when the store is ahead of this farmd."""
+    """Raise `SchemaTooNew` when the store is ahead of this farmd."""
     _refuse_newer(revision(engine))
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:
-    """Create or migrate the store in one transaction. Raises `SchemaNewer`, `StoreFailed`; then nothing was changed."""
+    """Create or migrate the store in one transaction. Raises `SchemaTooNew`, `StoreFailed`; then nothing was changed."""
     _make_folder(engine)
     try:
         with engine.connect().execution_options(writer=True) as connection, connection.begin():
@@ -77,7 +77,7 @@ def _make_folder(engine: Engine) -> None:
 def _refuse_newer(current: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()}
     if current is not None and current not in known:
-        raise SchemaNewer(
+        raise SchemaTooNew(
             f"the store was written by a newer farmd (revision {current}, this one knows up to {newest()}): "
             "install that version again, or restore a backup made before it"
         )

@@ -231,9 +231,5 @@ def test_farmd_config_names_the_file(tmp_path):
     assert load_settings(None, {"FARMD_CONFIG": str(tmp_path / "x.toml")}, DRIVERS).port == 1234
 
 
-def test_the_file_is_remembered_for_a_reload(tmp_path):
-    assert load(tmp_path, "").source == tmp_path / "farmd.toml"
-
-
 def test_the_installed_drivers_tell_their_options():
     assert option_names()["octoprint"] == {"url", "api_key"}

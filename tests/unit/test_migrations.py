@@ -11,7 +11,7 @@ from sqlalchemy import inspect, text
 
 from farmd.store.engine import StoreFailed, open_engine
 from farmd.store.migrations.rendering import compare_type
-from farmd.store.schema import SchemaNewer, migrations_config, newest, revision, upgrade
+from farmd.store.schema import SchemaTooNew, migrations_config, newest, revision, upgrade
 from farmd.store.tables import metadata
 
 
@@ -86,7 +86,7 @@ def test_a_store_of_a_newer_farmd_is_refused(engine):
     upgrade(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SchemaNewer, match=r"newer farmd \(revision 9999, .*restore a backup"):
+    with pytest.raises(SchemaTooNew, match=r"newer farmd \(revision 9999, .*restore a backup"):
         upgrade(engine)
 
 
