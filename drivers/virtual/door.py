@@ -39,7 +39,8 @@ class Door:
         """Take the port and serve. Raises `OSError` naming the address when it is taken."""
         if self._socket is not None:
             return
-        self._config.load()
+        if not self._config.loaded:
+            self._config.load()
         # named as TCP, or asyncio leaves Nagle's algorithm on and every answer waits 40 ms
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:

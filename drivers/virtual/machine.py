@@ -26,7 +26,7 @@ class World:
     """What a machine may not make up itself.
 
     `clock` in seconds, `wall` in seconds since the epoch, `later(delay, call)`; `publish(type, payload)` tells an event,
-    `changing` is called right before anything a client could read changes.
+    `changing` is called right before the state changes.
     """
 
     clock: Callable[[], float]
@@ -146,12 +146,10 @@ class Machine:
     # --- files ---
 
     def select(self, file: StoredFile, user: str | None) -> None:
-        self._world.changing()
         self.selected, self.user, self.touched, self.result = file, user, True, None
         self._publish("FileSelected", _about(file, user) | {"size": None})
 
     def deselect(self) -> None:
-        self._world.changing()
         self.selected, self.user, self.result = None, None, None
         self._publish("FileDeselected", None)
 
@@ -201,10 +199,10 @@ class Machine:
         about = _about(job.file, user)
         self._publish("PrintCancelling", about)
         self._enter(State.CANCELLING)
-        about |= {"position": dict.fromkeys("xyzetf"), "time": job.clock.elapsed(self.now)} | self._where(job)
-        self._publish("PrintCancelled", about)
+        left = about | {"position": dict.fromkeys("xyzetf"), "time": job.clock.elapsed(self.now)} | self._where(job)
+        self._publish("PrintCancelled", left)
         self._mark("cancel", "Cancel")
-        self._then(self.timing.cancelling, lambda: self._cancelled(job, about))
+        self._then(self.timing.cancelling, lambda: self._cancelled(job, left))
 
     def heat(self, heater: str, target: float) -> None:
         """Aim a heater at `target` degrees Celsius."""

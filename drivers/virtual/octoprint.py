@@ -26,9 +26,10 @@ SERIAL_ERROR = "SerialTimeoutException: "
 class VirtualOctoPrint:
     """Start it inside the event loop it shall live in; also an async context manager.
 
-    `host` is an IPv4 address or a name of one; `port` 0 takes a free one. `speed` divides every print's duration; without a slicer's estimate a file takes
-    `seconds_per_command` for each of its lines. `ejects`: the end of each print clears the bed. `basedir` keeps files, their
-    histories and the bed over the life of this object. `wall` is the clock its dates come from.
+    `host` is an IPv4 address or a name of one; `port` 0 takes a free one. `speed` divides every print's duration; without a
+    slicer's estimate a file takes `seconds_per_command` for each of its lines. `ejects`: the end of each print clears the
+    bed. `basedir` keeps files, their histories and the bed over the life of this object. `wall` is the clock its dates
+    come from.
     """
 
     def __init__(

@@ -25,6 +25,7 @@ from drivers.virtual.machine import Handle, Machine, Timing, World
 from drivers.virtual.people import People
 from drivers.virtual.push import PushHub
 from drivers.virtual.requests import show_error
+from drivers.virtual.states import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,9 @@ class Server:
 
     def __init__(self, settings: Settings, people: People, root: Path, port: int, *, remember_bed: bool) -> None:
         loop = asyncio.get_running_loop()
-        self._loop, self._life = loop, 0
-        self._board = reports.JobBoard(settings.timing.reading, loop.time)
+        self._loop, self._life, self._lag = loop, 0, settings.timing.reading
+        self._settled = asyncio.Event()  # the link to the machine is up, or is known to be down
+        self._board = reports.JobBoard(self._lag, loop.time)
         world = World(loop.time, settings.wall, self._later, self._publish, self._changing)
         self.store = FileStore(root)
         bed = Bed(ejects=settings.ejects, memory=root / "bed.json" if remember_bed else None)
@@ -62,13 +64,20 @@ class Server:
         self.faults.hang_up = self.door.hang_up
 
     async def open(self) -> None:
-        """Serve and link up with the machine, as after switching on. Raises `OSError` when the port is taken."""
+        """Serve and link up with the machine, as after switching on; returns when every call says it is linked.
+
+        Raises `OSError` when the port is taken.
+        """
         await self.door.open()
+        self._settled.clear()
         self.machine.connect()
+        await self._settled.wait()
+        await asyncio.sleep(self._lag)
 
     async def cut_power(self) -> None:
         """Server and machine are off at once; files and bed stay as they are."""
         self._life += 1
+        self._settled.set()
         self.machine.lose_power()
         self.people.forget_sessions()
         self.push.awake.set()
@@ -82,6 +91,8 @@ class Server:
             call()
 
     def _publish(self, kind: str, payload: Mapping[str, Any] | None) -> None:
+        if kind == "PrinterStateChanged" and self.machine.state in (State.OPERATIONAL, State.OFFLINE):
+            self._settled.set()
         self.push.publish(kind, payload)
 
     def _changing(self) -> None:
