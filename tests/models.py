@@ -39,7 +39,8 @@ _BOX_FACES = (
 def box(x: float = 20, y: float = 20, z: float = 20, at: tuple[float, float, float] = (0, 0, 0)) -> Facets:
     """A closed box of 12 triangles, wound outwards, its lowest corner at `at`."""
     corners = np.array([(0, 0, 0), (x, 0, 0), (x, y, 0), (0, y, 0), (0, 0, z), (x, 0, z), (x, y, z), (0, y, z)], float)
-    return (corners + at)[np.array(_BOX_FACES).reshape(12, 3)]
+    corners += at
+    return corners[np.array(_BOX_FACES).reshape(12, 3)]
 
 
 def cube(size: float = 20, at: tuple[float, float, float] = (0, 0, 0)) -> Facets:

@@ -6,7 +6,6 @@ shape (winding, welding, repeated triangles) and says so; everything else is tol
 
 from collections.abc import Iterator
 
-import manifold3d
 import numpy as np
 import numpy.typing as npt
 
@@ -60,7 +59,7 @@ class Inspection:
     def _finite(self) -> Corners:
         if not len(self._corners):
             raise refuse("no_faces", "The model holds no triangles.", "Export the solid body itself, not an empty scene.")
-        finite: npt.NDArray[np.bool_] = np.isfinite(self._corners).all(axis=(1, 2))
+        finite = np.asarray(np.isfinite(self._corners).all(axis=(1, 2)))
         if finite.all():
             return self._corners
         broken = int(np.count_nonzero(~finite))
@@ -94,8 +93,8 @@ class Inspection:
                 triangles, edges = once, topology.edges(once, len(vertices))
         if edges.sound:
             return triangles
-        if (mended := _joined(vertices, triangles)) is not None:
-            detail = f"Gaps of up to {WELD_MM} mm around {_count(len(edges.open), 'open edge')} were closed."
+        if (mended := _joined(vertices, triangles, edges)) is not None:
+            detail = f"Gaps of about {WELD_MM} mm along {_count(len(edges.open), 'open edge')} were closed."
             self.notices.append(Notice("gaps_closed", detail))
             return mended
         self._defects += edge_defects(edges, vertices, lowest)
@@ -140,14 +139,10 @@ def _largest(pairs: npt.NDArray[np.int64], vertices: Vertices, lowest: Origin) -
     return len(names), "(" + ", ".join(f"{coordinate + 0.0:.4g}" for coordinate in middle.round(3)) + ")"
 
 
-def _joined(vertices: Vertices, triangles: Triangles) -> Triangles | None:
+def _joined(vertices: Vertices, triangles: Triangles, edges: topology.Edges) -> Triangles | None:
     """Join the corners along open edges that lie within `WELD_MM`; None when that does not close the surface."""
-    seams = manifold3d.Mesh(vertices, triangles, tolerance=WELD_MM)
-    if not seams.merge():
-        return None
-    target = np.arange(len(vertices), dtype=np.uint32)
-    target[np.asarray(seams.merge_from_vert, np.uint32)] = np.asarray(seams.merge_to_vert, np.uint32)
-    joined = topology.without_collapsed(target[triangles])
+    labels = topology.join_near(vertices, np.unique(edges.open), WELD_MM).astype(np.uint32)
+    joined = topology.without_collapsed(labels[triangles])
     return joined if len(joined) and topology.edges(joined, len(vertices)).sound else None
 
 

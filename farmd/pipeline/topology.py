@@ -5,6 +5,7 @@ million of them, and a stranger chose them.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +103,17 @@ def components(pairs: npt.NDArray[np.integer], vertex_count: int) -> Labels:
         np.minimum.at(labels, np.maximum(at_a, at_b), np.minimum(at_a, at_b))
         while not np.array_equal(hop := labels[labels], labels):
             labels = hop
+
+
+def join_near(vertices: Vertices, among: npt.NDArray[np.int64], reach: float) -> Labels:
+    """Label every vertex with itself, or with another of `among` about `reach` away (at most 2 * sqrt(3) times that)."""
+    places = vertices[among].astype(np.float64) / (2 * reach)
+    pairs = []
+    # Two points within reach share a cell in at least one of these grids, wherever the borders of the others fall.
+    for shift in product((0.0, 0.5), repeat=3):
+        _, first, cell = np.unique(np.floor(places + shift), axis=0, return_index=True, return_inverse=True)
+        pairs.append(np.stack([among, among[first[cell]]], axis=1))
+    return components(np.concatenate(pairs), len(vertices))
 
 
 def bodies(triangles: Triangles, vertex_count: int) -> Labels:

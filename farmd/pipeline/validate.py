@@ -27,9 +27,9 @@ WORKSPACE_PREFIX = ".validating-"  # left over only when farmd itself is killed;
 _CHILD = "farmd.pipeline.validate_child"
 # Each thread's arena counts against the address space, used or not.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
-# The deaths a model can cause: memory (SIGKILL by the kernel, SIGABRT by C++), time, file size, a crash in a reader.
+# The deaths a model can cause: memory (SIGKILL by the kernel, SIGABRT by C++), time, a crash in a reader.
 _KILLED_BY_MODEL = frozenset(
-    -number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGBUS)
+    -number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS)
 )
 _EXHAUSTED = "Export it with a coarser resolution, as binary STL, and without hidden or repeated parts."
 

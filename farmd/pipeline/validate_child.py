@@ -4,6 +4,7 @@ Started by `validate` under hard limits, in a directory of its own. It answers w
 leaves a geometry file only when it accepts. It must never open the network, read settings or write anywhere else.
 """
 
+import errno
 import hashlib
 import json
 import sys
@@ -61,6 +62,10 @@ def main(source: str, geometry: str, bed: str) -> dict[str, Any]:
     except ModelRejected as rejection:
         return {"defects": [asdict(defect) for defect in rejection.defects]}
     except MemoryError:
+        return {"defects": [asdict(TOO_COMPLEX)]}
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
         return {"defects": [asdict(TOO_COMPLEX)]}
 
 
