@@ -97,7 +97,11 @@ class ArtifactCache:
                 used, size = entries.get(path.stem, (0.0, 0))
                 entries[path.stem] = (max(used, seen.st_mtime), size + seen.st_size)
         total = sum(size for _, size in entries.values())
-        pinned = {keep, *self._pinned()}
+        try:
+            pinned = {keep, *self._pinned()}
+        except Exception:  # supervised edge: not knowing what is in use, nothing may go
+            log.exception("artifact_eviction_skipped")
+            return
         for key, (_, size) in sorted(entries.items(), key=lambda entry: entry[1]):
             if total <= self._limit_bytes:
                 break

@@ -5,6 +5,7 @@ Everything is checked when the directory is loaded, so a typing error stops farm
 print. Nothing here may let a setting through that runs a program or breaks what the G-code gate relies on.
 """
 
+import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -97,7 +98,22 @@ def load_profiles(directory: Path) -> Profiles:
         raise ProfileError(f"{directory}: no .ini profile here; farmd's own are in config/profiles")
     qualities = {name: _quality(where, table) for name, where, table in _tables(directory / "qualities.toml")}
     materials = {name: _material(where, table) for name, where, table in _tables(directory / "materials.toml")}
+    _check_keys(directory, machines, qualities, materials)
     return Profiles(machines, qualities, materials)
+
+
+def _check_keys(
+    directory: Path, machines: dict[str, Settings], qualities: dict[str, Quality], materials: dict[str, Material]
+) -> None:
+    """PrusaSlicer passes over a key it does not know, and the order would be printed with something else."""
+    known = {key for settings in machines.values() for key in settings}
+    laid_over = [("qualities.toml", name, quality.settings) for name, quality in qualities.items()]
+    laid_over += [("materials.toml", name, material.settings) for name, material in materials.items()]
+    for file, name, settings in laid_over:
+        for key in sorted(settings.keys() - known):
+            near = difflib.get_close_matches(key, known, n=1)
+            cure = f"did you mean {near[0]}?" if near else "add it there first"
+            raise ProfileError(f"{directory / file}: [{name}.settings] {key} is in no .ini profile; {cure}")
 
 
 def _pick(known: Mapping[str, T], name: str, kind: str) -> T:

@@ -115,6 +115,10 @@ def _confined(argv: Sequence[str], limits: Limits) -> list[str]:
         "--no-new-privs",
         "--pdeathsig",
         "KILL",
+        # A slicer takes every core it finds; a print being streamed must never wait for one.
+        _program("nice"),
+        "-n",
+        "10",
         _program("prlimit"),
         # The soft CPU limit ends the child by SIGXCPU, which tells it from the kernel's out-of-memory SIGKILL.
         f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1}",

@@ -112,6 +112,7 @@ def test_infill_is_a_percentage(infill: int) -> None:
         ("qualities.toml", "layer_to_nozzle = 0.7", "layer_to_nozzle = 1.4", "is 1.4, must be 0.1 to 0.8"),
         ("qualities.toml", "layer_to_nozzle = 0.7", "layer_too_nozzle = 0.7", "unknown key 'layer_too_nozzle'"),
         ("qualities.toml", "perimeters = 3", 'post_process = "/tmp/evil"', "post_process cannot be set here"),
+        ("qualities.toml", "perimeters = 3", "perimetres = 3", "did you mean perimeters"),
         ("qualities.toml", "perimeters = 3", 'top_fill_pattern = "a\\nb"', "one line of text"),
         ("qualities.toml", "[draft]", "[draft", "qualities.toml"),
         ("materials.toml", "temperature = 240", "temperature = 400", "temperature is 400, must be 0 to 260"),

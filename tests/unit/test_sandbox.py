@@ -63,6 +63,10 @@ def test_the_environment_is_small_and_holds_nothing_of_ours(tmp_path: Path, monk
     assert done.stdout == f"['EXTRA', 'HOME', 'LANG', 'LC_ALL', 'PATH', 'TMPDIR']\n{tmp_path} {tmp_path}\n"
 
 
+def test_a_child_gives_way_to_the_farm(tmp_path: Path) -> None:
+    assert int(run(tmp_path, "import os; print(os.nice(0))").stdout) == min(19, os.nice(0) + 10)
+
+
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no-such-slicer"):
         asyncio.run(run_limited(["no-such-slicer"], cwd=tmp_path, limits=ROOMY))

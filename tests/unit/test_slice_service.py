@@ -341,3 +341,12 @@ def test_the_least_recently_used_goes_first_and_pinned_plates_stay(shop: Shop) -
     assert used[1].exists()
     assert not old[1].exists()
     assert not old[1].with_suffix(".json").exists()
+
+
+def test_nothing_goes_while_it_is_unknown_what_is_in_use(shop: Shop) -> None:
+    def unknown() -> set[str]:
+        raise ConnectionError("the store is away")
+
+    service = shop.open(cache_bytes=1, pinned=unknown)
+    first, _ = asyncio.run(shop.ask(service=service)), asyncio.run(shop.ask(SliceOptions(infill=99), service))
+    assert first[1].exists()
