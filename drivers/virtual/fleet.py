@@ -3,6 +3,7 @@
 All or none: when one port is taken, no printer stays behind.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,5 +34,9 @@ async def run_fleet(
     ]
     async with AsyncExitStack() as stack:
         for printer in printers:
-            await stack.enter_async_context(printer)
+            stack.push_async_callback(printer.stop)
+        started = await asyncio.gather(*(printer.start() for printer in printers), return_exceptions=True)
+        for failure in started:
+            if failure is not None:
+                raise failure
         yield printers

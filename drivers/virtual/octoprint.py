@@ -65,12 +65,15 @@ class VirtualOctoPrint:
             root = Path(self._scratch.name)
         people = People(self.api_key, self.viewer_key)
         server = Server(self._settings, people, root, self._port, remember_bed=self._basedir is not None)
+        self._server = server
+        opened = False
         try:
             await server.open()
-        except OSError:
-            self._sweep()
-            raise
-        self._server, self._port = server, server.door.port
+            opened = True
+        finally:
+            if not opened:
+                await self.stop()
+        self._port = server.door.port
 
     async def stop(self) -> None:
         """Close the port and end everything; what happened can still be read. A second call does nothing."""
@@ -143,6 +146,7 @@ class VirtualOctoPrint:
 
     async def come_back(self) -> None:
         """Serve again on the same port."""
+        self._running.push.awake.set()
         await self._running.door.open()
 
     async def hang(self) -> None:
@@ -190,8 +194,8 @@ class VirtualOctoPrint:
         await self._running.cut_power()
 
     async def restore_power(self) -> None:
-        """Both come up: linked, idle, nothing selected."""
-        await self._running.open()
+        """Both come up: linked, idle, nothing selected. Does nothing while there is power."""
+        await self._running.restore_power()
 
     @property
     def _running(self) -> Server:

@@ -72,7 +72,9 @@ class Listener:
         await self._send({"connected": _CONNECTED})
         tasks = [asyncio.create_task(task()) for task in (self._listen, self._deliver, self._repeat)]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -103,7 +105,7 @@ class Listener:
             had_state = self._subscription.state
             self._subscription.subscribe(message["subscribe"])
             if self._heard.is_set() and self._subscription.state and not had_state:
-                self._outbox.put_nowait({"history": self._hub.current()})
+                self._outbox.put_nowait({"history": self._hub.history()})
 
     def _authenticate(self, claim: str) -> None:
         name, colon, session = claim.partition(":")
@@ -115,7 +117,7 @@ class Listener:
         elif not self._heard.is_set():
             self._heard.set()
             if self._subscription.state:
-                self._outbox.put_nowait({"history": self._hub.current()})
+                self._outbox.put_nowait({"history": self._hub.history()})
             self._outbox.put_nowait({"timelapse": None})
 
     async def _deliver(self) -> None:
@@ -147,6 +149,10 @@ class PushHub:
         self.awake = asyncio.Event()  # cleared while the server hangs
         self.awake.set()
         self._listeners: set[Listener] = set()
+
+    def history(self) -> Message:
+        """What a socket hears once, before the first `current`."""
+        return {name: value for name, value in self.current().items() if name != "busyFiles"}
 
     async def endpoint(self, socket: WebSocket) -> None:
         listener = Listener(self, socket)

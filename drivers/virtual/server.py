@@ -46,6 +46,7 @@ class Server:
     def __init__(self, settings: Settings, people: People, root: Path, port: int, *, remember_bed: bool) -> None:
         loop = asyncio.get_running_loop()
         self._loop, self._life, self._lag = loop, 0, settings.timing.reading
+        self._powered = False
         self._settled = asyncio.Event()  # the link to the machine is up, or is known to be down
         self._board = reports.JobBoard(self._lag, loop.time)
         world = World(loop.time, settings.wall, self._later, self._publish, self._changing)
@@ -69,6 +70,7 @@ class Server:
         Raises `OSError` when the port is taken.
         """
         await self.door.open()
+        self._powered = True
         self._settled.clear()
         self.machine.connect()
         await self._settled.wait()
@@ -78,10 +80,16 @@ class Server:
         """Server and machine are off at once; files and bed stay as they are."""
         self._life += 1
         self._settled.set()
+        self._powered = False
         self.machine.lose_power()
         self.people.forget_sessions()
         self.push.awake.set()
         await self.door.close()
+
+    async def restore_power(self) -> None:
+        """Come up after a power cut; a server that is on is left alone."""
+        if not self._powered:
+            await self.open()
 
     def _later(self, delay: float, call: Callable[[], None]) -> Handle:
         return self._loop.call_later(delay, self._fire, self._life, call)

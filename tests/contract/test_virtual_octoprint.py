@@ -19,6 +19,7 @@ from drivers.virtual.octoprint import VirtualOctoPrint
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, running_octoprint
 
 PATIENCE = 15.0
+SPEED = 4.0  # short prints take half a second, long ones outlast every case
 
 
 class VirtualHarness:
@@ -30,14 +31,15 @@ class VirtualHarness:
         self._printer, self._folder = printer, folder
 
     def driver(self) -> OctoPrintDriver:
-        return OctoPrintDriver("mk3-01", self._printer.url, self._printer.api_key, resync=2.0)
+        return OctoPrintDriver("mk3-01", self._printer.url, self._printer.api_key, resync=0.5)
 
     def stranger(self) -> OctoPrintDriver:
-        return OctoPrintDriver("mk3-01", self._printer.url, "0" * 32, resync=2.0)
+        return OctoPrintDriver("mk3-01", self._printer.url, "0" * 32, resync=0.5)
 
     def gcode(self, seconds: float) -> Path:
         file = self._folder / f"{seconds:.0f}.gcode"
-        file.write_bytes(f"; estimated printing time (normal mode) = {seconds:.0f}s\n".encode() + b"G1 X1\n" * 5000)
+        estimate = f"; estimated printing time (normal mode) = {seconds:.0f}s\n"
+        file.write_bytes(estimate.encode() + b"G1 X1\n" * 5000)
         return file
 
     async def start_foreign(self) -> None:
@@ -53,7 +55,7 @@ class VirtualHarness:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_the_octoprint_driver_conforms_on_it(name: str, tmp_path: Path) -> None:
     async def go() -> None:
-        async with VirtualOctoPrint() as printer:
+        async with VirtualOctoPrint(speed=SPEED) as printer:
             try:
                 await run(name, VirtualHarness(printer, tmp_path))
             except NotApplicable as reason:
@@ -91,6 +93,7 @@ class Transcript:
     answers: dict[str, Any] = field(default_factory=dict)
     events: dict[str, list[str]] = field(default_factory=dict)
     payloads: dict[str, set[str]] = field(default_factory=dict)
+    messages: dict[str, set[str]] = field(default_factory=dict)
 
 
 class Visitor:
@@ -128,7 +131,10 @@ class Visitor:
 
     @asynccontextmanager
     async def chapter(self, name: str, last: str, statistics: int, anywhere: str = "") -> AsyncIterator[None]:
-        """Write down the events of the block, which ends when `last`, `anywhere` and all statistics were told."""
+        """Write down the events of the block, which ends when `last`, `anywhere` and all statistics were told.
+
+        `anywhere` is told by a thread of its own: it must come, before, after or between the others.
+        """
         self._told.clear()
         yield
         async with asyncio.timeout(PATIENCE):
@@ -142,11 +148,12 @@ class Visitor:
         login = (await self.client.post("/api/login", json={"passive": True})).json()
         address = str(self.client.base_url).replace("http", "ws", 1).rstrip("/")
         async with websockets.connect(f"{address}/sockjs/websocket") as socket:
-            await socket.send(json.dumps({"subscribe": {"state": False, "events": True, "plugins": False}}))
+            await socket.send(json.dumps({"subscribe": {"state": {"logs": False}, "events": True, "plugins": False}}))
             await socket.send(json.dumps({"auth": f"{login['name']}:{login['session']}"}))
             self._news.set()
             async for message in socket:
                 for kind, content in json.loads(message).items():
+                    self.transcript.messages.setdefault(kind, set()).update(content or ())
                     if kind == "event":
                         self._hear(content["type"], content["payload"])
 
@@ -237,7 +244,7 @@ async def print_to_the_end(to: Visitor) -> None:
 async def cancel_a_print(to: Visitor) -> None:
     await to.command("start anew", "/api/files/local/farmd/a.gcode", command="select", print=True)
     await to.state("Printing")
-    async with to.chapter("cancel", "OPERATIONAL", 1):
+    async with to.chapter("cancel", "OPERATIONAL", 1, anywhere="PrintFailed"):
         await to.job("cancel", command="cancel")
     await to.state("Operational")
     await to.job("cancel again", command="cancel")
@@ -255,7 +262,7 @@ async def lose_the_machine(to: Visitor) -> None:
     for fault in ("drop_connection", "trigger_fatal_error_marlin", "maxtemp_error", "action_disconnect"):
         await to.command(f"start before {fault}", "/api/files/local/other.gcode", command="select", print=True)
         await to.state("Printing")
-        async with to.chapter(fault, "OFFLINE", 1, anywhere="PrintFailed"):  # told before, after or between the others
+        async with to.chapter(fault, "OFFLINE", 1, anywhere="PrintFailed"):
             await to.command(fault, "/api/printer/command", command=f"!!DEBUG:{fault}")
         await to.state("Offline" if fault == "action_disconnect" else "Offline after error")
         await to.ask(f"job after {fault}", "GET", "/api/job")
@@ -313,6 +320,13 @@ def differences(virtual: dict[str, Any], real: dict[str, Any], same: Callable[[A
 def test_every_answer_is_the_real_ones(both: tuple[Transcript, Transcript]) -> None:
     virtual, real = both
     wrong = differences(virtual.answers, real.answers)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.octoprint
+def test_messages_have_the_real_ones_keys(both: tuple[Transcript, Transcript]) -> None:
+    virtual, real = both
+    wrong = differences(virtual.messages, real.messages)
     assert not wrong, "\n".join(wrong)
 
 
