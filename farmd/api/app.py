@@ -3,28 +3,25 @@
 Builds nothing but itself: the rooms are handed in by `daemon.py`, and a handler finds them under `request.app.state.rooms`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import asyncio
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 
 from farmd.api.auth import KeyRing
+from farmd.api.docs import describe
 from farmd.api.door import Door
 from farmd.api.problems import install
-from farmd.config import Settings
-from farmd.domain.model import ModelReport
-from farmd.domain.ports import World
-from farmd.fleet.registry import Registry
-from farmd.store.engine import Store
+from farmd.api.rooms import Rooms
 
-if TYPE_CHECKING:
-    from farmd.events.feed import Feed
+__all__ = ["Rooms", "create_app"]
 
+VALIDATIONS_AT_ONCE = 2
 _ROUTERS = (
     "farmd.api.orders",
+    "farmd.api.refunds",
     "farmd.api.skus",
     "farmd.api.jobs",
     "farmd.api.printers",
@@ -36,26 +33,11 @@ _ROUTERS = (
 )
 
 
-def _nobody_missing() -> Sequence[str]:
-    return ()
-
-
-@dataclass
-class Rooms:
-    """What the handlers work with. `validate` is `farmd.pipeline.validate.validate_model`; `unsupervised` names the configured
-    printers that no supervisor looks after yet."""
-
-    settings: Settings
-    store: Store
-    world: World
-    registry: Registry
-    feed: "Feed"
-    validate: Callable[..., Awaitable[ModelReport]]
-    unsupervised: Callable[[], Sequence[str]] = _nobody_missing
-
-
 def create_app(rooms: Rooms) -> FastAPI:
-    """The application over these rooms. Opens nothing; needs no shutdown."""
+    """The application over these rooms. Opens nothing; needs no shutdown. Raises `ValueError` when the payment provider is not the
+    configured one: an order must never be called paid by the wrong authority."""
+    if rooms.payments.name != rooms.settings.payment_provider:
+        raise ValueError(f"[payments] provider is {rooms.settings.payment_provider!r}, but {rooms.payments.name!r} was built")
     app = FastAPI(
         title="farmd",
         summary="Print-farm controller: a paid order becomes shipped parts.",
@@ -66,10 +48,12 @@ def create_app(rooms: Rooms) -> FastAPI:
     )
     keys = KeyRing(rooms.store, rooms.world)
     app.state.rooms, app.state.keys = rooms, keys
+    app.state.validations = asyncio.Semaphore(VALIDATIONS_AT_ONCE)
     app.add_middleware(Door, keys=keys)
     install(app)
     for name in _ROUTERS:
         if find_spec(name) is not None:
             module: Any = import_module(name)
             app.include_router(module.router)
+    describe(app)
     return app

@@ -4,7 +4,7 @@ Handlers raise; this module alone turns exceptions into answers. Bad input is al
 never a 500, and an answer never repeats a value that was sent (it may be a secret).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -34,7 +34,31 @@ _CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-_WORDS = {"missing": "is required", "extra_forbidden": "is not a known key"}
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known key",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "too_short": "must hold at least {min_length}",
+    "too_long": "must hold at most {max_length}",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+"""pydantic's findings in the words of this API."""
 
 
 class Problem(HTTPException):
@@ -95,11 +119,16 @@ def from_domain(error: Exception) -> Problem:
             return Problem(503, "store_failed", str(error), headers={"Retry-After": "5"})
 
 
+def _words(found: Mapping[str, Any]) -> str:
+    known = _WORDS.get(found["type"])
+    return str(found["msg"]) if known is None else known.format_map(found.get("ctx", {}))
+
+
 def _from_validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
         return Problem(400, "malformed_json", "the body is not JSON: " + str(found[0].get("ctx", {}).get("error", "")))
-    errors = [{"pointer": pointer(each["loc"]), "detail": _WORDS.get(each["type"], each["msg"])} for each in found]
+    errors = [{"pointer": pointer(each["loc"]), "detail": _words(each)} for each in found]
     first = errors[0]
     return Problem(422, "invalid", f"{first['pointer'] or 'the body'}: {first['detail']}", errors)
 

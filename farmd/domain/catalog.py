@@ -88,11 +88,16 @@ def _check(option: Option, value: Any) -> str | None:
     return None if isinstance(value, str) else "must be text"
 
 
+def _step(key: str) -> str:
+    """A key as a step of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def resolve_options(sku: Sku, chosen: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], list[Problem]]:
     """The chosen options with defaults filled in, and every problem with them."""
     offered = sku.all_options()
     problems = [
-        Problem(f"{pointer}/{key}", f"{sku.id} has no option {key!r}; it offers {', '.join(offered)}")
+        Problem(f"{pointer}/{_step(key)}", f"{sku.id} has no option {key!r}; it offers {', '.join(offered)}")
         for key in chosen
         if key not in offered
     ]

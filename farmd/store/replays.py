@@ -1,8 +1,6 @@
 """The answers already given to requests that carried an Idempotency-Key, each written in the transaction of its effect."""
 
-from datetime import datetime
-
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -27,8 +25,3 @@ def keep_replay(tx: Tx, key_id: str, idempotency_key: str, request_sha: str, sta
         body=body,
         created_at=tx.world.now(),
     )
-
-
-def forget_replays(tx: Tx, before: datetime) -> int:
-    """Drop answers older than `before`; returns how many."""
-    return tx.connection.execute(delete(t.replays).where(t.replays.c.created_at < before)).rowcount

@@ -1,0 +1,96 @@
+"""Signs of life: for whoever restarts the daemon, for whoever sends it traffic, and for Prometheus. None needs a key, none tells a
+secret or a customer's name."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+
+from farmd.api.answers import answer
+from farmd.api.problems import Problem
+from farmd.api.rooms import Rooms
+from farmd.domain.lifecycle import AttemptState, JobState, OrderStatus
+from farmd.store.engine import StoreFailed
+from farmd.store.figures import Figures, alive, figures
+
+router = APIRouter(tags=["health"])
+PATIENCE = 5.0  # seconds in which a healthy store answers
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """The process turns."""
+    return answer(200, {"status": "ok"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """The store reads and writes, and every configured printer has its supervisor."""
+    rooms: Rooms = request.app.state.rooms
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await rooms.store.read(alive)
+            await rooms.store.write(lambda _tx: None)
+    except (TimeoutError, StoreFailed) as error:
+        raise _not_ready("store", str(error) or f"the store did not answer within {PATIENCE:g} seconds") from error
+    if not rooms.ready():
+        raise _not_ready("printers", "not every printer has its supervisor yet")
+    return answer(200, {"status": "ready"})
+
+
+def _not_ready(part: str, detail: str) -> Problem:
+    return Problem(503, "not_ready", detail, [{"pointer": part, "detail": detail}], headers={"Retry-After": "2"})
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """The farm in Prometheus' text format."""
+    rooms: Rooms = request.app.state.rooms
+    registry = CollectorRegistry()
+    registry.register(_Farm(rooms, await rooms.store.read(figures)))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Farm(Collector):
+    """One scrape."""
+
+    def __init__(self, rooms: Rooms, counted: Figures) -> None:
+        self._rooms, self._counted = rooms, counted
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        counted = self._counted
+        yield _gauge("farmd_orders", "Orders by status", "status", _all(OrderStatus, counted.orders))
+        yield _gauge("farmd_jobs", "Jobs by state", "state", _all(JobState, counted.jobs))
+        yield _gauge("farmd_attempts", "Attempts by state", "state", _all(AttemptState, counted.attempts))
+        yield _gauge("farmd_printers", "Printers by phase", "phase", self._phases())
+        pending = GaugeMetricFamily("farmd_deliveries_pending", "Webhook deliveries on their way")
+        pending.add_metric([], counted.deliveries.get("PENDING", 0))
+        yield pending
+        dead = GaugeMetricFamily("farmd_deliveries_dead", "Webhook deliveries given up")
+        dead.add_metric([], counted.deliveries.get("DEAD", 0))
+        yield dead
+        failures = CounterMetricFamily("farmd_store_commit_failures", "Commits the store did not take since the start")
+        failures.add_metric([], self._rooms.store.commit_failures)
+        yield failures
+
+    def _phases(self) -> Mapping[str, int]:
+        registry = self._rooms.registry
+        return Counter(registry.live(printer_id).phase for printer_id in registry.settings())
+
+
+def _all(states: type[StrEnum], counted: Mapping[str, int]) -> dict[str, int]:
+    """Every state, also those that nothing is in: a series must not appear and vanish."""
+    return {state.value: counted.get(state.value, 0) for state in states}
+
+
+def _gauge(name: str, help_text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family

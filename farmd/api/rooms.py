@@ -1,0 +1,28 @@
+"""What the handlers work with, handed in by `daemon.py`; the door builds none of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from farmd.config import Settings
+from farmd.domain.model import ModelReport
+from farmd.domain.ports import World
+from farmd.events.feed import Feed
+from farmd.fleet.registry import Registry
+from farmd.payments.manual import ManualPayments
+from farmd.payments.provider import Provider
+from farmd.store.engine import Store
+
+
+@dataclass
+class Rooms:
+    """The rooms below. `validate` is `farmd.pipeline.validate.validate_model`; `ready` says whether every printer has
+    its supervisor; `payments` must be the provider that the settings name."""
+
+    settings: Settings
+    store: Store
+    world: World
+    registry: Registry
+    feed: Feed
+    validate: Callable[..., Awaitable[ModelReport]]
+    ready: Callable[[], bool] = lambda: True
+    payments: Provider = field(default_factory=ManualPayments)

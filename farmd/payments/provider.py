@@ -1,0 +1,37 @@
+"""The port to whoever holds the money.
+
+A provider only writes rows, in the caller's transaction: what it wants of the outside is an intent, carried out later by its own
+worker. So a command is answered at once, and a crash between wish and deed loses neither.
+"""
+
+from typing import Protocol
+
+from farmd.store.engine import Tx
+from farmd.store.rows import Row
+
+
+class Provider(Protocol):
+    """How orders are paid and money is given back. Every method raises `NotNow` where this provider works another way."""
+
+    @property
+    def name(self) -> str:
+        """The word in `[payments] provider`."""
+
+    def open_checkout(self, tx: Tx, order: Row, /) -> None:
+        """Want a (new) place where the customer can pay."""
+
+    def accept(self, tx: Tx, order: Row, /, reference: str | None) -> None:
+        """An operator says that the whole amount has arrived."""
+
+    def refund(
+        self,
+        tx: Tx,
+        order: Row,
+        /,
+        amount: int,
+        *,
+        reason: str | None,
+        line_item_id: str | None = None,
+        quantity: int | None = None,
+    ) -> str:
+        """Give `amount` minor units back; returns the refund's id. The caller has checked that so much is there to give."""

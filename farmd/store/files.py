@@ -1,0 +1,45 @@
+"""Where the farm's files lie: models and their geometry under their own hashes, uploads under a name nobody else has.
+
+A file appears under its hash whole or not at all, and before the row that speaks of it.
+"""
+
+import os
+from pathlib import Path
+
+
+def model_file(files: Path, sha: str) -> Path:
+    """A customer's model, byte for byte as it came."""
+    return files / "models" / sha
+
+
+def geometry_file(files: Path, sha: str) -> Path:
+    """The checked geometry of a model: what the pipeline works on."""
+    return files / "geometry" / sha
+
+
+def incoming_file(files: Path, name: str) -> Path:
+    """Where an upload grows; its folder is made."""
+    folder = files / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def settle(source: Path, target: Path) -> None:
+    """Move a finished file to its place so that a power cut leaves it there or not at all; an equal one is replaced."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sweep_incoming(files: Path) -> int:
+    """Remove what uploads left behind when the daemon was killed; only while nothing is being uploaded. Returns how many files."""
+    left = [*(files / "incoming").glob("*")]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)

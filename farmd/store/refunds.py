@@ -1,0 +1,49 @@
+"""Refund rows: what is owed, what was given back, and for how many units of which line."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select, update
+
+from farmd.store import tables as t
+from farmd.store.engine import Tx
+from farmd.store.rows import Row, get
+
+
+def refund_row(connection: Connection, refund_id: str) -> Row:
+    """One refund. Raises `Missing`."""
+    return get(connection, t.refunds, refund_id)
+
+
+def refunds_by_age(connection: Connection, order_id: str) -> Sequence[Row]:
+    """Every refund of an order, oldest first."""
+    mine = select(t.refunds).where(t.refunds.c.order_id == order_id).order_by(t.refunds.c.created_at, t.refunds.c.id)
+    return connection.execute(mine).mappings().all()
+
+
+def owed(connection: Connection, order_id: str) -> Row | None:
+    """The refund that a cancellation wants and nobody has carried out yet."""
+    pending = (t.refunds.c.order_id == order_id) & (t.refunds.c.cause == "cancellation") & (t.refunds.c.state == "PENDING")
+    return connection.execute(select(t.refunds).where(pending)).mappings().first()
+
+
+def asked_for(connection: Connection, order_id: str) -> int:
+    """Minor units that are on their way back because somebody asked, beside those a cancellation owes."""
+    pending = (t.refunds.c.order_id == order_id) & (t.refunds.c.cause == "request") & (t.refunds.c.state == "PENDING")
+    return int(connection.execute(select(func.coalesce(func.sum(t.refunds.c.amount), 0)).where(pending)).scalar_one())
+
+
+def units_refunded(connection: Connection, line_item_id: str) -> int:
+    """How many units of a line were refunded as units."""
+    kept = (t.refunds.c.line_item_id == line_item_id) & (t.refunds.c.state != "FAILED")
+    return int(connection.execute(select(func.coalesce(func.sum(t.refunds.c.quantity), 0)).where(kept)).scalar_one())
+
+
+def lines_of(connection: Connection, order_id: str) -> Sequence[Row]:
+    """The lines of an order in the order they were written."""
+    mine = select(t.line_items).where(t.line_items.c.order_id == order_id).order_by(t.line_items.c.position)
+    return connection.execute(mine).mappings().all()
+
+
+def lower(tx: Tx, refund: Row, amount: int) -> None:
+    """Less is owed now: a part of it was given back."""
+    tx.connection.execute(update(t.refunds).where(t.refunds.c.id == refund["id"]).values(amount=amount))
