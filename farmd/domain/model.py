@@ -73,6 +73,15 @@ class ModelReport:
     warnings: tuple[Notice, ...] = ()
 
 
+def too_complex(cause: str) -> Defect:
+    """The defect of a model that cannot be read within the limits; `cause` names the limit or the way it ended."""
+    return Defect(
+        "too_complex",
+        f"Reading the model took more memory or time than any printable part needs ({cause}).",
+        "Export it with a coarser resolution, as binary STL, and without hidden or repeated parts.",
+    )
+
+
 class ModelRejected(Exception):
     """A model cannot be printed. `defects` holds every reason that could be told, the first to mend first."""
 

@@ -14,8 +14,8 @@ _FACET = re.compile(
     rb"facet\s+normal\s+\S+\s+\S+\s+\S+\s+outer\s+loop\s+" + (rb"vertex" + _NUMBERS) * 3 + rb"endloop\s+endfacet\b",
     re.IGNORECASE,
 )
-_FACET_START = re.compile(rb"^\s*facet\b", re.IGNORECASE | re.MULTILINE)
-_END = re.compile(rb"^\s*endsolid\b", re.IGNORECASE | re.MULTILINE)
+_FACET_START = re.compile(rb"^[ \t]*facet\b", re.IGNORECASE | re.MULTILINE)
+_END = re.compile(rb"^[ \t]*endsolid\b", re.IGNORECASE | re.MULTILINE)
 _TAIL_BYTES = 4096
 _AGAIN = "The file was cut short or edited: export the part again, best as binary STL."
 
@@ -42,7 +42,7 @@ def read_ascii(source: Path) -> Corners:
                 raise _not_a_number(number, facet.groups()) from None
         read, begun = len(values) // 9, sum(1 for _ in _FACET_START.finditer(text))
         ended = _END.search(text, max(0, len(text) - _TAIL_BYTES)) is not None
-    if read != begun:
+    if read < begun:
         raise refuse("truncated", f"Only {read:,} of the {begun:,} facets begun in the text are whole triangles.", _AGAIN)
     if not ended:
         raise refuse("truncated", f"The text stops after {read:,} facets without its last line, endsolid.", _AGAIN)

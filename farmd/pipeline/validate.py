@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from farmd.domain.model import Defect, ModelRejected, ModelReport, Notice, Size
+from farmd.domain.model import Defect, ModelRejected, ModelReport, Notice, Size, too_complex
 from farmd.pipeline.sandbox import Finished, Limits, run_limited
 
 __all__ = ["LIMITS", "ModelRejected", "ValidatorFailed", "validate_model"]
@@ -28,10 +29,7 @@ _CHILD = "farmd.pipeline.validate_child"
 # Each thread's arena counts against the address space, used or not.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
 # The deaths a model can cause: memory (SIGKILL by the kernel, SIGABRT by C++), time, a crash in a reader.
-_KILLED_BY_MODEL = frozenset(
-    -number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS)
-)
-_EXHAUSTED = "Export it with a coarser resolution, as binary STL, and without hidden or repeated parts."
+_KILLED_BY_MODEL = frozenset(-number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS))
 
 log = structlog.get_logger()
 
@@ -50,7 +48,10 @@ async def validate_model(source: Path, geometry: Path, *, bed_limit: Size | None
     with tempfile.TemporaryDirectory(prefix=WORKSPACE_PREFIX, dir=geometry.parent) as workspace:
         made = Path(workspace, "geometry")
         argv = _command(source, made, bed_limit)
-        finished = await run_limited(argv, cwd=Path(workspace), limits=LIMITS, env=_ENVIRONMENT)
+        try:
+            finished = await run_limited(argv, cwd=Path(workspace), limits=LIMITS, env=_ENVIRONMENT)
+        except OSError as error:
+            raise ValidatorFailed(f"the model reader could not be started: {error}") from error
         answer = _answer(finished)
         if "defects" in answer:
             raise ModelRejected(tuple(Defect(**defect) for defect in answer["defects"]))
@@ -70,8 +71,7 @@ def _answer(finished: Finished) -> dict[str, Any]:
     if finished.timed_out or finished.returncode in _KILLED_BY_MODEL:
         cause = "time" if finished.timed_out else signal.Signals(-finished.returncode).name
         log.warning("model_reader_exhausted", cause=cause, stderr=finished.stderr[-500:])
-        detail = f"Reading the model took more memory or time than any printable part needs ({cause})."
-        return {"defects": [{"code": "too_complex", "detail": detail, "cure": _EXHAUSTED}]}
+        return {"defects": [asdict(too_complex(cause))]}
     lines = finished.stderr.strip().splitlines() or ["no message"]
     if finished.returncode != 0:
         raise ValidatorFailed(f"the model reader ended with code {finished.returncode}: {lines[-1]}")

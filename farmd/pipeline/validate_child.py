@@ -12,17 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from farmd.domain.model import Defect, ModelFormat, ModelRejected, ModelReport, Size
+from farmd.domain.model import ModelFormat, ModelRejected, ModelReport, Size, too_complex
 from farmd.pipeline.inspection import Inspection
 from farmd.pipeline.readers import Corners, recognise
 from farmd.pipeline.readers_3mf import read_3mf
 from farmd.pipeline.readers_stl import read_ascii, read_binary
-
-TOO_COMPLEX = Defect(
-    "too_complex",
-    "Reading the model took more memory or time than any printable part needs.",
-    "Export it with a coarser resolution, as binary STL, and without hidden or repeated parts.",
-)
 
 
 def examine(source: Path, geometry: Path, bed_limit: Size | None) -> ModelReport:
@@ -62,11 +56,11 @@ def main(source: str, geometry: str, bed: str) -> dict[str, Any]:
     except ModelRejected as rejection:
         return {"defects": [asdict(defect) for defect in rejection.defects]}
     except MemoryError:
-        return {"defects": [asdict(TOO_COMPLEX)]}
+        return {"defects": [asdict(too_complex("memory"))]}
     except OSError as error:
         if error.errno != errno.EFBIG:
             raise
-        return {"defects": [asdict(TOO_COMPLEX)]}
+        return {"defects": [asdict(too_complex("file size"))]}
 
 
 if __name__ == "__main__":

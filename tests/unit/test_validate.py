@@ -21,6 +21,16 @@ SHAPES = Path("/usr/share/PrusaSlicer/shapes")
 OCCT = Path("/usr/share/opencascade/data/stl")
 
 
+@pytest.fixture(scope="module")
+def bomb():
+    return models.zip_bomb()
+
+
+@pytest.fixture(scope="module")
+def large_sphere():
+    return models.stl(models.icosphere(8))
+
+
 def accept(folder: Path, content: bytes, bed_limit: Size | None = BED) -> ModelReport:
     source = folder / "upload.bin"
     source.write_bytes(content)
@@ -167,16 +177,15 @@ def test_a_file_beyond_the_size_cap_is_refused_unread(tmp_path):
     assert rejection.value.defects[0].code == "file_too_big"
 
 
-def test_a_zip_bomb_is_stopped_early(tmp_path):
-    content = models.zip_bomb()
+def test_a_zip_bomb_is_stopped_early(bomb, tmp_path):
     begun = time.monotonic()
-    defects = refuse(tmp_path, content)
+    defects = refuse(tmp_path, bomb)
     assert time.monotonic() - begun < 2
     assert defects.keys() == {"archive_bomb"}
 
 
-def test_a_zip_bomb_takes_little_memory(tmp_path):
-    (tmp_path / "bomb").write_bytes(models.zip_bomb())
+def test_a_zip_bomb_takes_little_memory(bomb, tmp_path):
+    (tmp_path / "bomb").write_bytes(bomb)
     argv = [sys.executable, "-I", "-m", "farmd.pipeline.validate_child", str(tmp_path / "bomb"), str(tmp_path / "g"), ""]
     code = (
         f"import resource, subprocess; out = subprocess.run({argv!r}, check=True, capture_output=True).stdout.decode();"
@@ -198,10 +207,9 @@ def test_a_zip_bomb_takes_little_memory(tmp_path):
     ],
     ids=["memory", "cpu", "file", "wall"],
 )
-def test_a_model_that_exhausts_its_limits_is_too_complex(limits, tmp_path, monkeypatch):
-    content = models.stl(models.icosphere(8))
+def test_a_model_that_exhausts_its_limits_is_too_complex(limits, large_sphere, tmp_path, monkeypatch):
     monkeypatch.setattr(validate, "LIMITS", limits)
-    assert refuse(tmp_path, content).keys() == {"too_complex"}
+    assert refuse(tmp_path, large_sphere).keys() == {"too_complex"}
 
 
 def test_a_broken_reader_is_not_the_models_fault(tmp_path, monkeypatch):
@@ -209,6 +217,12 @@ def test_a_broken_reader_is_not_the_models_fault(tmp_path, monkeypatch):
     with pytest.raises(ValidatorFailed, match="no_such_reader"):
         accept(tmp_path, models.stl(models.cube()))
     assert {entry.name for entry in tmp_path.iterdir()} == {"upload.bin"}
+
+
+def test_a_missing_sandbox_is_not_a_missing_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValidatorFailed, match="setpriv is not installed"):
+        accept(tmp_path, models.stl(models.cube()))
 
 
 def test_a_missing_source_is_told_apart(tmp_path):

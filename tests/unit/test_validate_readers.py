@@ -173,6 +173,13 @@ def test_text_stl_of_several_solids_in_capitals(tmp_path):
     assert (report.format, report.bodies, report.volume_mm3) == ("stl-ascii", 2, pytest.approx(16000))
 
 
+def test_text_stl_on_one_line_or_among_millions_of_empty_ones(tmp_path):
+    content = models.ascii_stl(models.cube())
+    one_line = content.replace(b"\n", b" ", content.count(b"\n") - 2)
+    assert report_of(tmp_path, one_line).triangles == 12
+    assert report_of(tmp_path, content.replace(b"endsolid", b"\n" * 5_000_000 + b"endsolid")).triangles == 12
+
+
 def test_bytes_behind_the_last_triangle_are_refused(tmp_path):
     assert codes_of(tmp_path, models.stl(models.cube()) + b"x" * 7) == {"trailing_bytes"}
 
