@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from farmd.domain.pricing import TaxRule
+from farmd.shipped import shipped_config
 
 NO_TAX = TaxRule(Decimal(0))
 
@@ -48,7 +49,7 @@ class Settings:
     port: int = 8787
     store_url: str = "sqlite:///farmd.db"  # resolved: absolute for SQLite
     files: Path = Path("files")  # resolved: absolute
-    profiles: Path | None = None  # the owner's own profiles folder, looked in before the shipped one
+    profiles: Path = field(default_factory=lambda: shipped_config() / "profiles")  # the owner's own folder or the shipped one
     currency: str = "USD"
     lead_days: float = 3.0  # an order is due this long after it is placed, unless it says otherwise
     payment_provider: Literal["manual", "stripe"] = "manual"

@@ -20,6 +20,7 @@ from farmd.config_models import Document, Printer, Stripe
 from farmd.config_sources import Sources
 from farmd.domain.money import MoneyError, to_minor
 from farmd.domain.pricing import TaxRule
+from farmd.shipped import shipped_config
 
 DEFAULT_PATH = Path("/etc/farmd/farmd.toml")
 EXPECTED = {
@@ -212,7 +213,7 @@ def _settings(document: Document, file: Path) -> Settings:
         port=document.server.port,
         store_url=_store_url(document.store.url, directory),
         files=directory / document.store.files,
-        profiles=directory / slicer.profiles if slicer.profiles else None,
+        profiles=directory / slicer.profiles if slicer.profiles else shipped_config() / "profiles",
         currency=document.farm.currency,
         lead_days=document.farm.lead_days,
         payment_provider=document.payments.provider,

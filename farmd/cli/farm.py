@@ -1,0 +1,73 @@
+"""The commands that start something or look at everything: `run`, `demo`, `doctor`, `virtual`.
+
+Only their options stand here. What they do is imported when they are called, because it brings the whole farm with it and
+`farmd orders list` shall answer at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farmd.cli.complaint import Complaint
+from farmd.cli.words import AsJson, ConfigFile, settings_of
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(epilog="Example: farmd run --config farmd.toml")
+def run(config: ConfigFile = None) -> None:
+    """Run the daemon: API, pipeline, fleet and events. SIGTERM stops it, prints go on; SIGHUP reads the printers again."""
+    settings = settings_of(config)
+    from farmd.daemon import CannotStart, serve
+
+    try:
+        raise typer.Exit(serve(settings, lambda: settings_of(config)))
+    except CannotStart as error:
+        raise Complaint(str(error)) from None
+
+
+@app.command(epilog="Example: farmd demo --speed 600    or, to see whether all of it works: farmd demo --once")
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the order is shipped; exit 1 with the reason when it is not.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the API and the dashboard; 0 takes a free one.")] = 8787,
+    speed: Annotated[float, typer.Option(min=1, max=100_000, help="Divides the time of every print.")] = 300.0,
+    printers: Annotated[int, typer.Option(min=1, max=20, help="How many virtual printers.")] = 2,
+    patience: Annotated[float, typer.Option(min=10, help="Seconds until --once gives up.")] = 600.0,
+) -> None:
+    """Show a whole farm at work: an order placed, paid, sliced, printed, post-processed and shipped on virtual printers."""
+    from farmd.cli.demo import Wishes, play
+
+    raise typer.Exit(play(Wishes(once, port, speed, printers, patience)))
+
+
+@app.command(epilog="Example: farmd doctor --config farmd.toml")
+def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check configuration, store, slicer, payments and every printer step by step; exit 1 when anything failed."""
+    from farmd.cli.doctor import examine
+
+    raise typer.Exit(examine(config, as_json=as_json))
+
+
+@app.command(epilog="Example: farmd virtual --octoprint 3 --speed 100 --write printers.toml")
+def virtual(
+    octoprint: Annotated[int, typer.Option(min=0, max=500, help="How many OctoPrints.")] = 0,
+    bambu: Annotated[int, typer.Option(min=0, help="How many Bambu Lab printers.")] = 0,
+    gcode: Annotated[int, typer.Option(min=0, help="How many serial printers.")] = 0,
+    speed: Annotated[float, typer.Option(min=0.01, max=100_000, help="Divides the time of every print.")] = 1.0,
+    port: Annotated[int, typer.Option(min=0, max=65_000, help="The first one's port, the others follow; 0 takes free ones.")] = 0,
+    material: Annotated[str, typer.Option(help="Loaded in all of them.")] = "PLA",
+    color: Annotated[str, typer.Option(help="Loaded in all of them.")] = "#1a1a1a",
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Where their [[printers]] go; else to stdout.")] = None,
+) -> None:
+    """Start virtual printers and run until SIGTERM. FILE appears when all of them answer."""
+    for kind, count in (("bambu", bambu), ("gcode", gcode)):
+        if count:
+            raise Complaint(f"this farmd has no virtual {kind} printers: leave --{kind} out")
+    if not octoprint:
+        raise Complaint("say how many printers, for example --octoprint 3")
+    from farmd.cli.virtual import Fleet, serve
+
+    serve(Fleet(octoprint, speed, port, material, color), write)

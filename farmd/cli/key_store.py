@@ -1,0 +1,50 @@
+"""Keys made and ended on the store itself, without a daemon and beside a running one. The store is created or migrated first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from farmd.cli.complaint import Complaint
+from farmd.config import Settings
+from farmd.store import keys
+from farmd.store.engine import Conflict, Store, StoreFailed, open_engine
+from farmd.store.rows import Missing, Row
+from farmd.store.schema import upgrade
+from farmd.world import SystemWorld
+
+T = TypeVar("T")
+
+
+def make_key(settings: Settings, name: str, role: str, customer: str | None = None) -> str:
+    """A new key in the store of `settings`. Raises `Complaint`."""
+    return _on_store(settings, lambda store: store.write(lambda tx: keys.create_key(tx, name, role, customer)))
+
+
+def all_keys(settings: Settings) -> Sequence[Row]:
+    """Every key without its secret. Raises `Complaint`."""
+    return _on_store(settings, lambda store: store.read(keys.list_keys))
+
+
+def revoke_key(settings: Settings, name: str) -> None:
+    """End a key. Raises `Complaint`."""
+    _on_store(settings, lambda store: store.write(lambda tx: keys.revoke_key(tx, name)))
+
+
+def _on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    async def with_store() -> T:
+        store = Store(engine, SystemWorld())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    engine = open_engine(settings.store_url)
+    try:
+        upgrade(engine)
+        return asyncio.run(with_store())
+    except Missing:
+        raise Complaint("there is no such key; `farmd keys list` shows those there are") from None
+    except (StoreFailed, Conflict, ValueError) as error:
+        raise Complaint(str(error)) from None
+    finally:
+        engine.dispose()

@@ -1,0 +1,94 @@
+"""`farmd printers`: the machines and their beds."""
+
+from typing import Annotated
+
+import typer
+
+from farmd.cli.bodies import without_nothing
+from farmd.cli.complaint import Complaint
+from farmd.cli.show import card, done, listing
+from farmd.cli.talk import ask
+from farmd.cli.words import AsJson, group
+
+app = group("printers", "The machines and their beds.")
+PrinterId = Annotated[str, typer.Argument(metavar="PRINTER", help="Its id in farmd.toml, for example mk3-01.")]
+COLUMNS = (
+    ("printer", "id"),
+    ("phase", "phase"),
+    ("bed", "bed"),
+    ("enabled", "enabled"),
+    ("material", lambda row: f"{row.get('material') or '-'} {row.get('color') or ''}"),
+    ("progress", lambda row: None if row.get("progress") is None else f"{float(row['progress']):.0%}"),
+    ("order", lambda row: (row.get("attempt") or {}).get("orderId")),
+    ("attention", lambda row: [item.get("detail") or item.get("code") for item in row.get("attention") or []]),
+)
+
+
+@app.command("list", epilog="Example: farmd printers list")
+def list_printers(as_json: AsJson = False) -> None:
+    """List printers with what they do."""
+    listing(ask("GET", "/api/printers"), COLUMNS, as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers show mk3-01")
+def show(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Show one printer."""
+    card(ask("GET", f"/api/printers/{printer}"), as_json=as_json)
+
+
+@app.command("clear-bed", epilog="Example: farmd printers clear-bed mk3-01")
+def clear_bed(printer: PrinterId, as_json: AsJson = False) -> None:
+    """State that the bed is empty: you looked, or you took the part off."""
+    _act(printer, "clear-bed", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers pause mk3-01")
+def pause(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Hold the running print."""
+    _act(printer, "pause", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers resume mk3-01")
+def resume(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Go on with a held print."""
+    _act(printer, "resume", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers cancel mk3-01")
+def cancel(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Stop the running print; its parts are printed again."""
+    _act(printer, "cancel", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers enable mk3-01")
+def enable(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Let the printer take work again."""
+    _act(printer, "enable", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers disable mk3-01")
+def disable(printer: PrinterId, as_json: AsJson = False) -> None:
+    """Give the printer no new work; a running print goes on."""
+    _act(printer, "disable", as_json=as_json)
+
+
+@app.command(epilog="Example: farmd printers load mk3-01 --material PETG --color '#1a1a1a'")
+def load(
+    printer: PrinterId,
+    material: Annotated[str | None, typer.Option(help="For example PLA.")] = None,
+    color: Annotated[str | None, typer.Option(help="As #rrggbb.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """State which filament is in the printer now."""
+    body = without_nothing(material=material, color=color)
+    if not body:
+        raise Complaint("give --material, --color or both")
+    answer = ask("PATCH", f"/api/printers/{printer}", body)
+    done(f"{printer} holds {answer.data.get('material')} {answer.data.get('color')}", answer, as_json=as_json)
+
+
+def _act(printer: str, verb: str, *, as_json: bool) -> None:
+    answer = ask("POST", f"/api/printers/{printer}/{verb}", {})
+    data = answer.data
+    state = "" if data.get("enabled", True) else ", disabled"
+    done(f"{printer}: {data.get('phase')}, bed {data.get('bed')}{state}", answer, as_json=as_json)
