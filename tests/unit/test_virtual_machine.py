@@ -12,6 +12,7 @@ from drivers.virtual.files import FileStore
 from drivers.virtual.history import Outcome
 from drivers.virtual.machine import TIMEOUTS_ERROR, Machine, Timing, World
 from drivers.virtual.motion import AMBIENT, Heater
+from drivers.virtual.octoprint import VirtualOctoPrint
 from drivers.virtual.reports import JobBoard, progress
 from drivers.virtual.states import State, flags, text
 
@@ -308,3 +309,8 @@ def test_a_bed_with_a_memory_keeps_the_part_over_a_new_life(tmp_path: Path) -> N
     assert (again.occupied, again.crashes) == (True, 1)
     again.clear()
     assert not Bed(memory=memory).occupied
+
+
+def test_a_speed_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="speed must be above 0"):
+        VirtualOctoPrint(speed=0)

@@ -383,11 +383,6 @@ def test_a_printer_stops_twice_and_starts_again_with_nothing() -> None:
     asyncio.run(go())
 
 
-def test_a_speed_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="speed must be above 0"):
-        VirtualOctoPrint(speed=0)
-
-
 def test_a_fleet_stands_on_ports_in_a_row_or_not_at_all() -> None:
     async def go() -> None:
         async with run_fleet(2) as printers:
