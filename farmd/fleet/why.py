@@ -19,6 +19,7 @@ from farmd.store.work_lists import Connection, attempts_of
 
 Waits = dict[str, str]
 _SHAPE = frozenset({"volume", "profile", "nozzle", "not_sliced"})
+_FILAMENT = frozenset({"material", "color"})
 
 
 def why(connection: Connection, registry: Registry, job_id: str, now: datetime) -> dict[str, Any]:
@@ -107,9 +108,9 @@ def _kept_off(verdicts: list[dict[str, Any]]) -> Waits:
         nearest = min(fitting, key=lambda each: (len(each["rules"]), each["position"]))
         words = "; ".join(rule["detail"] for rule in nearest["rules"])
         return {"code": "printer", "detail": f"It waits for {nearest['printerId']}: {words}"}
-    if all(any(rule["rule"] in _SHAPE for rule in each["rules"]) for each in verdicts):
-        code, opening = "no_printer", "No printer of this farm can make it as it is"
-    else:
-        code, opening = "filament", "No printer has the right filament loaded"
-    common = Counter(rule["detail"] for each in verdicts for rule in each["rules"]).most_common(1)[0][0]
-    return {"code": code, "detail": f"{opening}: {common}"}
+    lasting = [[rule for rule in each["rules"] if rule["rule"] in _SHAPE | _FILAMENT] for each in verdicts]
+    makers = [found for found in lasting if not any(rule["rule"] in _SHAPE for rule in found)]
+    told = Counter(rule["detail"] for found in makers or lasting for rule in found).most_common(1)[0][0]
+    if makers:
+        return {"code": "filament", "detail": f"No printer that could make it has the right filament loaded: {told}"}
+    return {"code": "no_printer", "detail": f"No printer of this farm can make it: {told}"}

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, func, select
 
 from farmd.config import PrinterSettings, Settings
-from farmd.domain.lifecycle import ATTEMPT_LIVE, AttemptState, JobSignal, JobState
+from farmd.domain.lifecycle import AttemptState, JobSignal, JobState
 from farmd.domain.reconcile import Wish
 from farmd.domain.refusals import NotNow
 from farmd.store import printing, sales
@@ -148,13 +148,10 @@ def resolve_attempt(tx: Tx, attempt_id: str, outcome: Literal["succeeded", "fail
     attempt = get(tx.connection, t.attempts, attempt_id)
     if AttemptState(attempt["state"]) is not AttemptState.UNKNOWN:
         raise NotNow("attempt_not_unknown", f"{attempt_id} is {attempt['state']}; only an UNKNOWN attempt is settled by a person")
-    printer = get(tx.connection, t.printers, attempt["printer_id"])
     if outcome == "succeeded":
         printing.succeeded(tx, attempt, ejected=False)
     else:
         printing.failed(tx, attempt, f"resolved as failed by {by}")
-    if printer["bed"] == Bed.CLEAR:
-        printing.set_bed(tx, printer["id"], Bed.CLEAR, printer["bed_note"])  # somebody looked after the print was lost
 
 
 # printers
@@ -181,8 +178,7 @@ def ask_printer(tx: Tx, printer_id: str, wish: Literal["pause", "resume", "cance
 
 
 def _running(connection: Connection, printer_id: str) -> Row:
-    query = select(t.attempts).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(ATTEMPT_LIVE))
-    attempt = connection.execute(query).mappings().first()
+    attempt = printing.live_attempt(connection, printer_id)
     if attempt is None:
         detail = f"{printer_id} prints nothing for farmd; a print started at the machine is stopped at the machine"
         raise NotNow("nothing_running", detail)
