@@ -61,7 +61,9 @@ class Watch:
     async def wait(self, timeout: float | None = None) -> bool:
         """True when the bell rang, False when the time ran out."""
         try:
-            await asyncio.wait_for(self._bell.wait(), timeout)
+            # not wait_for: until Python 3.12 it swallows a cancellation that comes together with the ring
+            async with asyncio.timeout(timeout):
+                await self._bell.wait()
         except TimeoutError:
             return False
         self._bell.clear()
