@@ -132,7 +132,7 @@ class Policy:
             raise Refused(f"{host} is {shown}: link-local, metadata, multicast and unspecified addresses never receive events")
         if port == self._own_port and self._is_own(inner):
             raise Refused(f"{host}:{port} is farmd itself; give the receiver's own address and port")
-        if inner.is_global and not inner.is_reserved:
+        if inner.is_global and not inner.is_reserved and not (inner.version == 6 and inner.is_site_local):
             return
         if host in self._hosts or any(_in(inner, net) for net in self._networks):
             return
@@ -155,7 +155,7 @@ def _parse(url: str) -> tuple[httpx.URL, str, int]:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise Refused(f"this is not a URL: {error}") from error
-    if parsed.scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise Refused("the URL must begin with http:// or https://")
     if parsed.userinfo or "@" in url.split("/", 3)[2]:
         raise Refused("a URL must not carry a user name or password; send them in a header of the webhook instead")
