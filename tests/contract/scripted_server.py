@@ -1,10 +1,12 @@
 """An HTTP server that answers as a test dictates, including not at all: what a real OctoPrint will not do on demand."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -42,10 +44,11 @@ Script = Callable[[Request], Reply | None]
 
 
 class ScriptedServer:
-    """Serves `script` on 127.0.0.1 and keeps every request."""
+    """Serves `script` on 127.0.0.1 and keeps every request. `pushes`, if any, go out to whoever opens a web socket."""
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None, pushes: Sequence[Any] = ()) -> None:
         self.requests: list[Request] = []
+        self._pushes = pushes
         self._script = script
         self._tls = tls
         self._server: asyncio.Server | None = None
@@ -94,9 +97,25 @@ class ScriptedServer:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Request(method, path, headers, body)
         self.requests.append(request)
+        if self._pushes and "sec-websocket-key" in headers:
+            writer.write(_accept(headers["sec-websocket-key"]) + b"".join(map(_frame, self._pushes)))
+            await reader.read(-1)
+            return False
         reply = self._script(request)
         if reply is None:
             return False
         writer.write(reply.encode())
         await writer.drain()
         return not reply.then_hang_up
+
+
+def _accept(key: str) -> bytes:
+    proof = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()  # noqa: S324 - RFC 6455's
+    upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return f"{upgrade}Sec-WebSocket-Accept: {proof}\r\n\r\n".encode()
+
+
+def _frame(message: Any) -> bytes:
+    """One unmasked text frame."""
+    text = json.dumps(message).encode()
+    return b"\x81\x7e" + len(text).to_bytes(2, "big") + text if len(text) > 125 else bytes([0x81, len(text)]) + text

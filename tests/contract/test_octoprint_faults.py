@@ -6,7 +6,7 @@ What matters is what was sent: a command whose fate is unknown must not be sent 
 import asyncio
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ def quiet(request: Request) -> Reply | None:
     return job("Operational", None, None) if request.path.endswith("/api/job") and request.method == "GET" else Reply(204)
 
 
-def drive(script: Script, action: Callable[[OctoPrintDriver], Awaitable[Any]], path: str = "") -> tuple[Any, ScriptedServer]:
+def drive(
+    script: Script, action: Callable[[OctoPrintDriver], Awaitable[Any]], path: str = "", pushes: Sequence[Any] = ()
+) -> tuple[Any, ScriptedServer]:
     """Let a driver do `action` against `script`; the value or DriverError it ended with, and the server with its requests."""
 
     async def go() -> tuple[Any, ScriptedServer]:
-        async with ScriptedServer(script) as server:
+        async with ScriptedServer(script, pushes=pushes) as server:
             driver = OctoPrintDriver("mk3-01", server.url + path, KEY, resync=1)
             try:
                 return await action(driver), server
@@ -320,6 +322,55 @@ def test_an_answer_without_a_known_state_is_offline_and_recovers() -> None:
 
     ended, _ = drive(script, follow)
     assert ended is None
+
+
+@pytest.mark.parametrize("said", ["Operational", "Offline after error", "Cancelling"])
+def test_a_pushed_picture_is_no_proof_of_a_change(said: str) -> None:
+    """OctoPrint pushes pictures from before the start after it: a running print must not flicker."""
+
+    def script(request: Request) -> Reply:
+        return Reply(body={"name": "farmd", "session": "s"}) if request.path == "/api/login" else job("Printing")
+
+    async def follow(driver: OctoPrintDriver) -> None:
+        async with Watch(driver, 10) as watch:
+            for _ in range(3):
+                await watch.next()
+            assert {(seen.phase, seen.token) for seen in watch.seen} == {(Phase.PRINTING, "job-1")}
+
+    stale = {"current": {"state": {"text": said}, "job": {"file": {"path": None}}, "progress": {"completion": None}}}
+    ended, _ = drive(script, follow, pushes=[stale])
+    assert ended is None
+
+
+def test_a_pushed_picture_that_agrees_adds_its_figures() -> None:
+    def script(request: Request) -> Reply:
+        return Reply(body={"name": "farmd", "session": "s"}) if request.path == "/api/login" else job("Printing")
+
+    async def follow(driver: OctoPrintDriver) -> None:
+        async with Watch(driver, 10) as watch:
+            newer = await watch.until("the pushed position", lambda seen: seen.position == 9)
+            assert newer.temperatures["bed"].actual == 60
+            assert newer.phase is Phase.PRINTING
+
+    picture = job("Printing").body | {"state": {"text": "Printing"}, "temps": [{"bed": {"actual": 60, "target": 60}}]}
+    picture["progress"] = {"completion": 90.0, "filepos": 9}
+    ended, _ = drive(script, follow, pushes=[{"current": picture}])
+    assert ended is None
+
+
+def test_a_session_that_is_not_accepted_leads_to_polling_not_to_a_loop() -> None:
+    def script(request: Request) -> Reply:
+        return Reply(body={"name": "farmd", "session": "s"}) if request.path == "/api/login" else job("Printing")
+
+    async def follow(driver: OctoPrintDriver) -> None:
+        async with Watch(driver, 10) as watch:
+            for _ in range(3):
+                await watch.phase(Phase.PRINTING, "job-1")
+            assert all(seen.phase is Phase.PRINTING for seen in watch.seen)
+
+    ended, server = drive(script, follow, pushes=[{"reauthRequired": {"reason": "stale"}}])
+    assert ended is None
+    assert len([request for request in server.requests if request.path == "/api/login"]) == 1
 
 
 def test_a_closed_driver_says_so() -> None:

@@ -25,8 +25,9 @@ from drivers.octoprint.protocol import (
     token_of,
 )
 
-FIELDS = """state text error job file path origin progress completion filepos printTimeLeft current event type temps tool0 actual
-target temperature prints last success needs role reauthRequired""".split()
+JOB_FIELDS = ["state", "text", "error", "job", "file", "path", "origin", "progress", "completion", "filepos", "printTimeLeft"]
+PUSH_FIELDS = ["current", "event", "type", "temps", "temperature", "tool0", "actual", "target", "reauthRequired"]
+FIELDS = [*JOB_FIELDS, *PUSH_FIELDS, "prints", "last", "success", "needs", "role"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
