@@ -16,6 +16,7 @@ import uvicorn
 
 from farmd.api.app import Rooms, create_app
 from farmd.config import Settings
+from farmd.dashboard import pages
 from farmd.domain.ports import World
 from farmd.events.addresses import Policy
 from farmd.events.feed import Feed
@@ -149,7 +150,12 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         settings=settings, store=store, world=world, registry=registry, feed=feed, validate=validate_model, ready=fleet.supervised
     )
     config = uvicorn.Config(
-        create_app(rooms), log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, lifespan="off", server_header=False
+        create_app(rooms, pages.router),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE,
+        lifespan="off",
+        server_header=False,
     )
     return _Farm(
         store=store,

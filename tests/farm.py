@@ -6,8 +6,12 @@
 Nothing of farmd is replaced here; only the world (clock, ids) is a test's own.
 """
 
+import asyncio
+import contextlib
+import inspect
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,15 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 from farmd.api.app import Rooms, create_app
 from farmd.config import Settings
+from farmd.dashboard import pages
+from farmd.domain.lifecycle import JobSignal
 from farmd.domain.pricing import TaxRule
+from farmd.events.feed import Feed
 from farmd.fleet.registry import Registry
 from farmd.store.engine import Store, open_engine
 from farmd.store.keys import create_key
-from farmd.store.tables import metadata
+from farmd.store.rows import get
+from farmd.store.tables import jobs, metadata
+from farmd.store.transitions import advance_job
 
 CUBE = {
     "id": "sku-pla-black-20mm-cube",
@@ -114,6 +124,19 @@ class Farm:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def make_ready(self, order: dict[str, Any]) -> None:
+        """Let every job of a paid order come to its end, without printers."""
+
+        def work(tx: Any) -> None:
+            for each in order["jobs"]:
+                job = get(tx.connection, jobs, each["id"])
+                for signal in (JobSignal.VALIDATE, JobSignal.SLICE, JobSignal.QUEUE):
+                    job = advance_job(tx, job, signal)
+                job = advance_job(tx, job, JobSignal.PRINTED, waiting=0, good=job["ordered"])
+                advance_job(tx, job, JobSignal.FINISH)
+
+        await self.store.write(work)
+
 
 def order_body(quantity: Any = 3, **changes: Any) -> dict[str, Any]:
     """The seed's own order."""
@@ -135,12 +158,6 @@ async def no_validator(*_args: Any, **_kwargs: Any) -> Any:
     raise AssertionError("this test uploads no model")
 
 
-def _feed(store: Store) -> Any:
-    from farmd.events.feed import Feed
-
-    return Feed(store)
-
-
 @asynccontextmanager
 async def open_farm(
     tmp_path: Path,
@@ -157,8 +174,8 @@ async def open_farm(
         registry = Registry()
         registry.configure(tuple(printers))
         chosen = farm_settings(tmp_path, printers=tuple(printers), **settings)
-        rooms = Rooms(chosen, store, world, registry, _feed(store), validate)
-        app = create_app(rooms)
+        rooms = Rooms(chosen, store, world, registry, Feed(store), validate)
+        app = create_app(rooms, pages.router)
         keys = {
             "admin": await store.write(lambda tx: create_key(tx, "admin", "admin")),
             "operator": await store.write(lambda tx: create_key(tx, "operator", "operator")),
@@ -173,3 +190,53 @@ def client(app: FastAPI, key: str | None = None, **headers: str) -> httpx.AsyncC
     """An HTTP client that speaks to the application without a socket."""
     given = ({"X-API-Key": key} if key else {}) | headers
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://farm", headers=given)
+
+
+def with_farm(**arguments: Any) -> Callable[..., Any]:
+    """Make a pytest test of an async function whose first parameter is the farm; the others are fixtures and parameters."""
+
+    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def run(tmp_path: Path, **others: Any) -> None:
+            async def main() -> None:
+                async with open_farm(tmp_path, **arguments) as farm:
+                    await test(farm, **others)
+
+            asyncio.run(main())
+
+        _, *others = inspect.signature(test).parameters.values()
+        path = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = inspect.Signature([path, *others])
+        run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+        run.pytestmark = list(getattr(test, "pytestmark", []))
+        return run
+
+    return decorate
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(app: FastAPI) -> AsyncIterator[str]:
+    """The application behind a real socket, as the daemon serves it; gives its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await wait_until(lambda: server.started)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Return as soon as `condition()` holds; fail after `seconds`."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)

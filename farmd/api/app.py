@@ -4,12 +4,10 @@ Builds nothing but itself: the rooms are handed in by `daemon.py`, and a handler
 """
 
 import asyncio
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from farmd.api import attempts, events, health, jobs, orders, printers, refunds, skus, webhooks
 from farmd.api.auth import KeyRing
 from farmd.api.docs import describe
 from farmd.api.door import Door
@@ -19,23 +17,12 @@ from farmd.api.rooms import Rooms
 __all__ = ["Rooms", "create_app"]
 
 VALIDATIONS_AT_ONCE = 2
-_ROUTERS = (
-    "farmd.api.orders",
-    "farmd.api.refunds",
-    "farmd.api.skus",
-    "farmd.api.jobs",
-    "farmd.api.printers",
-    "farmd.api.attempts",
-    "farmd.api.webhooks",
-    "farmd.api.events",
-    "farmd.api.health",
-    "farmd.dashboard.pages",
-)
+_MODULES = (orders, refunds, skus, jobs, printers, attempts, webhooks, events, health)
 
 
-def create_app(rooms: Rooms) -> FastAPI:
-    """The application over these rooms. Opens nothing; needs no shutdown. Raises `ValueError` when the payment provider is not the
-    configured one: an order must never be called paid by the wrong authority."""
+def create_app(rooms: Rooms, *pages: APIRouter) -> FastAPI:
+    """The application over these rooms, with `pages` (the dashboard's) beside the API. Opens nothing; needs no shutdown. Raises
+    `ValueError` when the payment provider is not the configured one: an order must never be called paid by the wrong authority."""
     if rooms.payments.name != rooms.settings.payment_provider:
         raise ValueError(f"[payments] provider is {rooms.settings.payment_provider!r}, but {rooms.payments.name!r} was built")
     app = FastAPI(
@@ -51,9 +38,7 @@ def create_app(rooms: Rooms) -> FastAPI:
     app.state.validations = asyncio.Semaphore(VALIDATIONS_AT_ONCE)
     app.add_middleware(Door, keys=keys)
     install(app)
-    for name in _ROUTERS:
-        if find_spec(name) is not None:
-            module: Any = import_module(name)
-            app.include_router(module.router)
+    for router in (*(module.router for module in _MODULES), *pages):
+        app.include_router(router)
     describe(app)
     return app
