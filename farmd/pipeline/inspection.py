@@ -18,6 +18,7 @@ from farmd.pipeline.solids import Solids, sort_bodies
 SMALLEST_MM, LARGEST_MM, FLAT_MM = 3.0, 10_000.0, 0.05
 OVERSIZE = 3  # times the bed: nobody means that
 WELD_MM = 0.001  # exporters that write six digits leave gaps of this order
+MENDED_EDGES_CAP = 200_000  # a heap of loose triangles is not worth the search
 DEGENERATE_SHARE = 0.1
 _UNIT_CURE = (
     "Export it in millimetres. STL files carry no unit: a part drawn in inches comes out 25.4 times too small, "
@@ -141,6 +142,8 @@ def _largest(pairs: npt.NDArray[np.int64], vertices: Vertices, lowest: Origin) -
 
 def _joined(vertices: Vertices, triangles: Triangles, edges: topology.Edges) -> Triangles | None:
     """Join the corners along open edges that lie within `WELD_MM`; None when that does not close the surface."""
+    if len(edges.open) > MENDED_EDGES_CAP:
+        return None
     labels = topology.join_near(vertices, np.unique(edges.open), WELD_MM).astype(np.uint32)
     joined = topology.without_collapsed(labels[triangles])
     return joined if len(joined) and topology.edges(joined, len(vertices)).sound else None

@@ -14,7 +14,8 @@ from farmd.domain.model import Notice
 from farmd.pipeline import topology
 from farmd.pipeline.mesh import Triangles, Vertices
 
-UNITED_CAP = 200  # bodies; uniting more takes longer than the answer is worth
+# Uniting more takes longer than the answer is worth, and a sound model must not run into the limits for it.
+UNITED_CAP, UNITED_TRIANGLES_CAP = 200, 1_000_000
 OVERLAP_SHARE = 1e-4
 
 Owners = npt.NDArray[np.int64]
@@ -78,7 +79,7 @@ def _owners(vertices: Vertices, triangles: Triangles, label: Owners, volumes: to
 def _united_volume(vertices: Vertices, triangles: Triangles, owner: Owners) -> float | None:
     """The volume of all bodies together, overlaps once; None when they are too many or do not let themselves be united."""
     names = np.unique(owner)
-    if len(names) > UNITED_CAP:
+    if len(names) > UNITED_CAP or len(triangles) > UNITED_TRIANGLES_CAP:
         return None
     parts = []
     for name in names:
