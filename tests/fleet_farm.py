@@ -101,7 +101,7 @@ class FleetFarm:
         key = hashlib.sha256(f"{seconds}".encode()).hexdigest()
         content = gcode(seconds)
         (self.sliced / f"{key}.gcode").write_bytes(content)
-        (self.sliced / f"{key}.json").write_text(json.dumps({"sha256": hashlib.sha256(content).hexdigest()}))
+        (self.sliced / f"{key}.json").write_text(json.dumps({"artifact": {"sha256": hashlib.sha256(content).hexdigest()}}))
         classes = {class_of(block).key: {"key": key, "seconds": seconds, "grams": 1.0} for block in self.settings.printers}
 
         def write(tx: Tx) -> str:

@@ -26,7 +26,7 @@ class Staging:
     def _verified(self, key: str) -> Path:
         path = self._folder / f"{key}.gcode"
         try:
-            expected = json.loads((self._folder / f"{key}.json").read_text())["sha256"]
+            expected = json.loads((self._folder / f"{key}.json").read_text())["artifact"]["sha256"]
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, ValueError, KeyError, TypeError) as error:
