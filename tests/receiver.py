@@ -106,7 +106,7 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         path = head[0].split(" ")[1]
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        message = Message(path, headers, await reader.readexactly(int(headers["content-length"])))
+        message = Message(path, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
         self.messages.append(message)
         reply = self.plan(message)
         if reply == HANG:

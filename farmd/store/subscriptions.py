@@ -21,7 +21,7 @@ from farmd.store.views import iso
 
 MOST_WEBHOOKS = 100
 """Every event writes one delivery per listener in its own transaction; this bounds what an event can cost."""
-REPLAY_PAGE = 5000
+REPLAY_PAGE = 2000
 """Events looked at by one replay: the writer must never be held for long."""
 _CHUNK = 500
 

@@ -120,7 +120,7 @@ async def test_order_is_kept_under_failures_and_every_try_has_the_same_id(tmp_pa
         refusals[message.id] += 1
         sequence = message.event["data"]["sequence"]
         if refusals[message.id] <= sequence % 4:
-            return (Reply(500, body=b"no"), DROP, Reply(302, {"Location": "/elsewhere"}))[sequence % 3]
+            return (Reply(500, body=b"no"), DROP, Reply(307, {"Location": "/elsewhere"}))[sequence % 3]
         return Reply(204)
 
     orders = [f"ord-{number}" for number in range(6)]
