@@ -60,7 +60,8 @@ class Size:
 class ModelReport:
     """An accepted model. `triangles`, `size` and `volume_mm3` are those of the geometry file the farm goes on with.
 
-    `volume_mm3` counts plastic shared by overlapping bodies once (up to 200 bodies and a million triangles); `geometry_sha256` is that of the geometry file.
+    `volume_mm3` counts plastic shared by overlapping bodies once, up to 200 bodies and a million triangles; beyond that
+    each body is counted whole. `geometry_sha256` is that of the geometry file.
     """
 
     format: ModelFormat
