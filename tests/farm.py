@@ -154,6 +154,15 @@ def order_body(quantity: Any = 3, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def _make_keys(tx: Any) -> dict[str, str]:
+    return {
+        "admin": create_key(tx, "admin", "admin"),
+        "operator": create_key(tx, "operator", "operator"),
+        "customer": create_key(tx, "customer", "customer", "cust-uuid"),
+        "stranger": create_key(tx, "stranger", "customer", "cust-other"),
+    }
+
+
 async def no_validator(*_args: Any, **_kwargs: Any) -> Any:
     raise AssertionError("this test uploads no model")
 
@@ -165,9 +174,11 @@ async def open_farm(
     world: Any = None,
     validate: Callable[..., Awaitable[Any]] = no_validator,
     printers: Any = (),
+    keys: dict[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Farm]:
-    """The application on a store in `tmp_path`, with a key for each role. Further arguments are fields of `Settings`."""
+    """The application on a store in `tmp_path`, with a key for each role (`keys` of an earlier opening still hold). Further
+    arguments are fields of `Settings`."""
     world = world or FarmWorld()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(tmp_path, world))
@@ -176,12 +187,7 @@ async def open_farm(
         chosen = farm_settings(tmp_path, printers=tuple(printers), **settings)
         rooms = Rooms(chosen, store, world, registry, Feed(store), validate)
         app = create_app(rooms, pages.router)
-        keys = {
-            "admin": await store.write(lambda tx: create_key(tx, "admin", "admin")),
-            "operator": await store.write(lambda tx: create_key(tx, "operator", "operator")),
-            "customer": await store.write(lambda tx: create_key(tx, "customer", "customer", "cust-uuid")),
-            "stranger": await store.write(lambda tx: create_key(tx, "stranger", "customer", "cust-other")),
-        }
+        keys = keys or await store.write(_make_keys)
         clients = {role: await stack.enter_async_context(client(app, key)) for role, key in keys.items()}
         yield Farm(rooms, app, world, store, **clients, keys=keys)
 
