@@ -5,7 +5,6 @@ Jobs are put into the queue with a ready G-code file, so that nothing here needs
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -101,8 +100,8 @@ class FleetFarm:
         key = hashlib.sha256(f"{seconds}".encode()).hexdigest()
         content = gcode(seconds)
         (self.sliced / f"{key}.gcode").write_bytes(content)
-        (self.sliced / f"{key}.json").write_text(json.dumps({"artifact": {"sha256": hashlib.sha256(content).hexdigest()}}))
-        classes = {class_of(block).key: {"key": key, "seconds": seconds, "grams": 1.0} for block in self.settings.printers}
+        artifact = {"key": key, "sha256": hashlib.sha256(content).hexdigest(), "seconds": seconds, "grams": 1.0}
+        classes = {class_of(block).key: artifact for block in self.settings.printers}
 
         def write(tx: Tx) -> str:
             if tx.connection.execute(t.skus.select()).first() is None:

@@ -77,7 +77,7 @@ class Hands:
             attempt = await self.store.write(lambda tx: advance_attempt(tx, attempt, AttemptSignal.UPLOAD))
         reason, file_lost = "", False
         try:
-            file = await self.staging.ready(attempt["artifact"])
+            file = await self._staged(attempt)
             remote = await self._until_cancelled(attempt, self._send(attempt, file, driver))
         except FileGone as error:
             reason, file_lost = str(error), True
@@ -93,6 +93,11 @@ class Hands:
         log.warning("attempt.upload_failed", attempt=attempt["id"], printer=self.settings.id, reason=reason)
         await self.store.write(lambda tx: (printing.lose_file if file_lost else printing.failed)(tx, attempt, reason))
         return True
+
+    async def _staged(self, attempt: Row) -> Path:
+        plate = await self.store.read(lambda c: get(c, t.plates, attempt["plate_id"]))
+        hashes = {artifact["key"]: artifact["sha256"] for artifact in plate["artifacts"].values()}
+        return await self.staging.ready(attempt["artifact"], hashes[attempt["artifact"]])
 
     async def _send(self, attempt: Row, file: Path, driver: Driver) -> RemoteFile:
         def progress(sent: int, size: int) -> None:

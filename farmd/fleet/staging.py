@@ -5,7 +5,6 @@ Files are named by their inputs and never changed in place; a damaged one is rep
 
 import asyncio
 import hashlib
-import json
 from pathlib import Path
 
 
@@ -14,28 +13,23 @@ class FileGone(Exception):
 
 
 class Staging:
-    """Finds `<key>.gcode` and checks it against the hash in `<key>.json`."""
+    """Finds `<key>.gcode` and checks it against the hash that was written down when it was sliced."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def ready(self, key: str) -> Path:
+    async def ready(self, key: str, sha256: str) -> Path:
         """The file of this artifact, verified. Raises `FileGone`."""
-        return await asyncio.to_thread(self._verified, key)
+        return await asyncio.to_thread(self._verified, key, sha256)
 
-    def _verified(self, key: str) -> Path:
+    def _verified(self, key: str, sha256: str) -> Path:
         path = self._folder / f"{key}.gcode"
         try:
-            expected = json.loads((self._folder / f"{key}.json").read_text())["artifact"]["sha256"]
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FileGone(f"the sliced file {key[:12]} is gone or unreadable: {error}") from error
-        if found != expected:
-            self._discard(key)
+        except OSError as error:
+            raise FileGone(f"the sliced file {key[:12]} cannot be read: {error.strerror}") from error
+        if found != sha256:
+            path.unlink(missing_ok=True)  # so that it is sliced again rather than found again
             raise FileGone(f"the sliced file {key[:12]} was changed on disk since it was sliced")
         return path
-
-    def _discard(self, key: str) -> None:
-        for suffix in ("gcode", "json"):
-            (self._folder / f"{key}.{suffix}").unlink(missing_ok=True)

@@ -176,7 +176,12 @@ class Worker:
             plate, _ = await self._slices.artifact(
                 part.geometry, part.geometry_sha, part.size, part.volume_mm3, options, kind, copies
             )
-            made[kind.key] = {"key": plate.key, "seconds": plate.estimate.seconds, "grams": plate.estimate.filament_grams}
+            made[kind.key] = {
+                "key": plate.key,
+                "sha256": plate.sha256,
+                "seconds": plate.estimate.seconds,
+                "grams": plate.estimate.filament_grams,
+            }
         return made
 
     async def _slicer_failed(self, job: Row, detail: str) -> None:

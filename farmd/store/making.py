@@ -17,7 +17,7 @@ from farmd.store.work import jobs_to_replan, units_without_plate
 
 @dataclass(frozen=True, slots=True)
 class NewPlate:
-    """Copies printed together. `artifacts`: printer class key -> {key, seconds, grams}; `size` in mm, of one part."""
+    """Copies printed together. `artifacts`: printer class key -> {key, sha256, seconds, grams}; `size` in mm, of one part."""
 
     copies: int
     size: tuple[float, float, float]

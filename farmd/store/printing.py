@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from farmd.domain.lifecycle import ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
 from farmd.store import tables as t
@@ -230,9 +230,18 @@ def lost(tx: Tx, attempt: Row, reason: str) -> None:
 
 
 def lose_file(tx: Tx, attempt: Row, reason: str) -> None:
-    """The sliced file is gone or damaged on our side: the plate is dropped, and the pipeline cuts its units anew."""
+    """The sliced file is gone or damaged on our side: the plate is dropped, and the pipeline cuts its units anew, a bounded number
+    of times."""
     failed(tx, attempt, reason, blame_plate=False)
     change(tx, t.plates, get(tx.connection, t.plates, attempt["plate_id"]), state="DROPPED")
+    job = get(tx.connection, t.jobs, attempt["job_id"])
+    never_sent = select(func.count()).where(
+        t.attempts.c.job_id == job["id"], t.attempts.c.state == AttemptState.FAILED, t.attempts.c.remote_path.is_(None)
+    )
+    if tx.connection.execute(never_sent).scalar_one() > MAX_PLATE_FAILURES and JobState(job["state"]) in PRINTABLE:
+        detail = f"{reason}, again and again. Check the disk of the data directory, then retry the job"
+        advance_job(tx, job, JobSignal.FAIL, reason=detail, failure={"code": "file_lost", "detail": detail})
+        raise_attention(tx, job["order_id"], "job_failed", detail, jobId=job["id"])
     tx.wake("jobs")
 
 
