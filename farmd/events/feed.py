@@ -33,6 +33,7 @@ class Feed:
         self._turn = asyncio.Event()
         self._starting = asyncio.Lock()
         self._listeners = 0
+        self._closed = False
         self._reader: asyncio.Task[None] | None = None
 
     async def page(self, after: int, limit: int, customer_id: str | None = None) -> list[Told]:
@@ -40,12 +41,12 @@ class Feed:
         return await self._store.read(lambda connection: events_after(connection, after, limit, customer_id))
 
     async def stream(self, after: int | None = None, customer_id: str | None = None) -> AsyncGenerator[Told, None]:
-        """Every event after sequence `after`, or from now on without one, as it is committed; never ends by itself. Close the
-        iterator when done with it."""
+        """Every event after sequence `after`, or from now on without one, as it is committed, until the feed is closed.
+        Close the iterator when done with it."""
         last = await self._store.read(head) if after is None else after
         await self._join()
         try:
-            while True:
+            while not self._closed:
                 turn, known = self._turn, self._known_after  # taken before looking, so that what comes meanwhile is not missed
                 if last < known:
                     page = await self.page(last, PAGE, customer_id)
@@ -64,6 +65,11 @@ class Feed:
                     await turn.wait()
         finally:
             self._leave()
+
+    def close(self) -> None:
+        """End every stream now: open connections must not hold up a stop. Pages can still be read."""
+        self._closed = True
+        self._turn.set()
 
     def _remembered_after(self, last: int) -> list[Told]:
         fresh = list(takewhile(lambda told: told.sequence > last, reversed(self._recent)))

@@ -144,6 +144,18 @@ def test_a_store_that_is_away_for_a_moment_costs_the_listener_nothing(tmp_path: 
     run(tmp_path, test)
 
 
+def test_a_closed_feed_ends_its_streams(tmp_path: Path):
+    async def test(store: Store, feed: Feed) -> None:
+        await tell(store, 1)
+        hearing = [asyncio.create_task(heard(feed, 0, 99)) for _ in range(3)]
+        await until(lambda: feed._reader is not None)
+        feed.close()
+        assert all([await task in ([], [1]) for task in hearing])
+        assert await heard(feed, 0, 1) == []
+
+    run(tmp_path, test)
+
+
 @pytest.mark.parametrize("ticks", range(5))
 def test_a_watcher_cancelled_just_after_it_was_rung_is_cancelled(tmp_path: Path, ticks: int):
     async def test(store: Store, feed: Feed) -> None:
