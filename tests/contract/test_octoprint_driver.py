@@ -16,16 +16,14 @@ from drivers.bench import Watch
 from drivers.conformance import CASES, NotApplicable, run
 from drivers.contract import (
     Busy,
-    Check,
     NotOurs,
     Outcome,
     Phase,
     Refused,
     RemoteFile,
     Unauthorized,
-    Unreachable,
 )
-from drivers.octoprint import OctoPrintDriver, factory
+from drivers.octoprint import OctoPrintDriver
 from tests.contract.link import Link
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, RealOctoPrint, moving_gcode, running_octoprint
 
@@ -374,53 +372,5 @@ def test_a_large_upload_is_streamed_and_leaves_the_loop_free(octoprint: RealOcto
             assert len(reports) > 50
             assert peak < 8_000_000, f"{peak} bytes were held at once"
             assert max(gaps) < 0.5, f"the loop stood still for {max(gaps):.2f} s"
-
-    asyncio.run(go())
-
-
-# --- self-examination ---
-
-
-async def examined(url: str, api_key: str) -> list[Check]:
-    return [check async for check in factory.examine("mk3-01", {"url": url, "api_key": api_key})]
-
-
-def test_examining_a_healthy_printer_passes_every_step(octoprint: RealOctoPrint) -> None:
-    checks = asyncio.run(examined(octoprint.url, API_KEY))
-    assert [check.name for check in checks] == ["name", "connection", "octoprint", "key", "printer", "push socket"]
-    assert all(check.ok for check in checks), checks
-
-
-def test_examining_stops_at_a_wrong_key(octoprint: RealOctoPrint) -> None:
-    last = asyncio.run(examined(octoprint.url, "0" * 32))[-1]
-    assert (last.name, last.ok) == ("key", False)
-    assert "Application Keys" in last.detail
-
-
-def test_examining_names_the_missing_rights(octoprint: RealOctoPrint) -> None:
-    last = asyncio.run(examined(octoprint.url, VIEWER_KEY))[-1]
-    assert (last.name, last.ok) == ("key", False)
-    assert "files_upload" in last.detail
-    assert "print" in last.detail
-
-
-def test_examining_tells_of_a_printer_that_is_not_connected(octoprint: RealOctoPrint) -> None:
-    octoprint.call("POST", "/api/connection", {"command": "disconnect"})
-    octoprint.wait(lambda: octoprint.state() == "Offline", 10)
-    last = asyncio.run(examined(octoprint.url, API_KEY))[-1]
-    assert (last.name, last.ok) == ("printer", False)
-    assert "press Connect" in last.detail
-
-
-def test_a_port_nobody_listens_on_is_unreachable(octoprint: RealOctoPrint) -> None:
-    async def go() -> None:
-        async with Link(octoprint.port) as link:
-            await link.cut()
-            driver = OctoPrintDriver("mk3-01", link.url, API_KEY)
-            with pytest.raises(Unreachable):
-                await driver.connect()
-            await driver.close()
-            last = (await examined(link.url, API_KEY))[-1]
-            assert (last.name, last.ok) == ("connection", False)
 
     asyncio.run(go())
