@@ -69,9 +69,9 @@ async def _tell_story(farm: Farm, wishes: Wishes, console: Console, stop: asynci
                 await story.begin()
                 while not await _step(story, view):
                     if stop.is_set():
-                        return None if not wishes.once else f"ended by a signal; {story.where_it_stands()}"
+                        return None if not wishes.once else f"ended by a signal; {await story.where_it_stands()}"
                     if loop.time() > deadline:
-                        return f"not shipped after {wishes.patience:.0f} s; {story.where_it_stands()}"
+                        return f"not shipped after {wishes.patience:.0f} s; {await story.where_it_stands()}"
                     await _pause(stop)
             except WentWrong as error:
                 return str(error) if farm.daemon.returncode is None else f"the daemon died: {farm.last_words()}"

@@ -79,10 +79,14 @@ class Story:
             self._tell("operator", "hands the parcel to UPS")
         return False
 
-    def where_it_stands(self) -> str:
-        """One sentence for an order that does not get there."""
-        jobs = [f"{job['skuId']} is {job['state']}{_waits(job)}" for job in self.jobs]
-        return f"the order is {self.order.get('status', 'not placed')}: {'; '.join(jobs) or 'it has no jobs'}"
+    async def where_it_stands(self) -> str:
+        """One sentence for an order that does not get there, with the farm's own word on each job that is not ready."""
+        stuck = []
+        for job in self.jobs:
+            if job["state"] != "READY":
+                why = await self._call("GET", f"/api/jobs/{job['id']}/why")
+                stuck.append(f"{job['skuId']} is {job['state']}: {why.get('summary')}")
+        return f"the order is {self.order.get('status', 'not placed')}; {'; '.join(stuck) or 'no job is held up'}"
 
     async def _offer(self, file: Path) -> None:
         body = read_body(file)
@@ -108,11 +112,6 @@ class Story:
         if not response.is_success:
             raise WentWrong(f"{method} {path} was answered {response.status_code}: {response.text[:300]}")
         return response.json() if response.content else {}
-
-
-def _waits(job: Mapping[str, Any]) -> str:
-    waits = job.get("waitsFor")
-    return f" and waits for {waits.get('detail') or waits.get('code')}" if waits else ""
 
 
 def _subject(data: Mapping[str, Any]) -> str:

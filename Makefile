@@ -1,0 +1,37 @@
+# Everything a machine with git, make and python3 (3.11 or newer) needs. Each target may be called again at any time.
+#   make setup   installs what is missing        make demo    a whole farm before your eyes
+#   make test    the whole test suite            make check   lint, types and the fast tests, under a minute
+#   make bench   figures of this machine
+
+VENV := .venv
+BIN := $(VENV)/bin
+FAST := not slow and not octoprint and not slicer
+
+.PHONY: setup setup-test demo test check bench
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.synced
+
+$(VENV)/.synced: pyproject.toml uv.lock .ci/system-packages .ci/python-environment
+	@.ci/system-packages
+	@.ci/python-environment $(VENV)
+	@touch $@
+
+setup-test: setup
+	@.ci/octoprint-environment
+
+demo: setup
+	@$(BIN)/farmd demo
+
+test: setup-test
+	@$(BIN)/pytest
+
+check: setup
+	@$(BIN)/ruff format --check --quiet . || { echo "make check: run $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -m "$(FAST)"
+
+bench: setup
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
