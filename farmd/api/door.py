@@ -1,7 +1,7 @@
 """The door itself, before any handler: a key for everything under /api, a limit for every body, one media type for what is sent.
 
 Plain ASGI, so that streams pass untouched. What it refuses never reaches a route; a body that turns out too long while it is being
-read ends the request there.
+read ends the request there; the server throws the rest away unread, so that the client still gets to see the answer.
 """
 
 import re
@@ -16,7 +16,6 @@ from farmd.store.engine import StoreFailed
 BODY_LIMIT = 1_000_000
 MODEL_LIMIT = 200_000_000
 _MODEL = re.compile(r"/api/skus/[^/]+/model")
-_DRAIN_LIMIT = 16_000_000  # what is read of a refused body so that the client gets to see the refusal
 
 
 def too_large(limit: int) -> Problem:
@@ -44,7 +43,6 @@ class Door:
             if path.startswith("/api/") and not is_model:
                 _check_media_type(headers)
         except Problem as problem:
-            await _drain(headers, receive)
             await render(problem, path)(scope, receive, send)
             return
         await self._app(scope, _counting(receive, limit), send)
@@ -71,16 +69,6 @@ def _check_media_type(headers: Headers) -> None:
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if has_body and given and given != "application/json" and not given.endswith("+json"):
         raise Problem(415, "unsupported_media_type", "send JSON with the header Content-Type: application/json")
-
-
-async def _drain(headers: Headers, receive: Receive) -> None:
-    """Read away a refused body of reasonable length: a client that is still writing would see a reset instead of the answer."""
-    left = _DRAIN_LIMIT if "content-length" in headers or "transfer-encoding" in headers else 0
-    while left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
 
 
 def _counting(receive: Receive, limit: int) -> Receive:

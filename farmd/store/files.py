@@ -4,6 +4,7 @@ A file appears under its hash whole or not at all, and before the row that speak
 """
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -38,8 +39,11 @@ def settle(source: Path, target: Path) -> None:
 
 
 def sweep_incoming(files: Path) -> int:
-    """Remove what uploads left behind when the daemon was killed; only while nothing is being uploaded. Returns how many files."""
+    """Remove what uploads left behind when the daemon was killed; only while nothing is being uploaded. Returns how many."""
     left = [*(files / "incoming").glob("*")]
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(left)
