@@ -1,6 +1,6 @@
 """The main job, from outside: a paid order becomes shipped parts on a real OctoPrint, with the real slicer.
 
-The shop speaks HTTP and the command line; the webhooks are verified by somebody else's package; OctoPrint's own history is the judge.
+The shop speaks HTTP and the command line, somebody else's package verifies the webhooks, OctoPrint's own history is the judge.
 """
 
 import shutil
