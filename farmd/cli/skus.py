@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from farmd.cli.bodies import read_body, without_nothing
@@ -88,9 +89,9 @@ def upload(sku: str, file: Path, *, quiet: bool) -> Answer:
         size = file.stat().st_size
     except OSError as error:
         raise Complaint(f"cannot read {file}: {error.strerror}") from None
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), disable=quiet, transient=True
-    )
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
     with bar:
         task = bar.add_task(file.name, total=size)
 

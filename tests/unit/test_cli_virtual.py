@@ -1,0 +1,108 @@
+"""`farmd virtual` and `farmd doctor` together: printers that do not exist, found in order and then not."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+
+
+def farmd(*words, **kwargs):
+    return subprocess.run([sys.executable, "-m", "farmd.cli", *words], capture_output=True, text=True, check=False, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def virtual(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("virtual")
+    file = folder / "printers.toml"
+    command = [sys.executable, "-m", "farmd.cli", "virtual", "--octoprint", "2", "--speed", "100", "--write", str(file)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    deadline = time.monotonic() + 40
+    while not file.exists():
+        assert process.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield file
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def findings(config):
+    finished = farmd("doctor", "--json", "--config", str(config))
+    rows = json.loads(finished.stdout)["data"]
+    assert finished.returncode == int(any(not row["ok"] for row in rows))
+    return rows
+
+
+def test_the_written_blocks_are_whole_and_for_the_owners_eyes(virtual):
+    printers = tomllib.loads(virtual.read_text())["printers"]
+    assert [printer["id"] for printer in printers] == ["octoprint-01", "octoprint-02"]
+    assert all({"url", "api_key", "material", "color", "bed"} <= printer.keys() for printer in printers)
+    assert virtual.stat().st_mode & 0o077 == 0
+
+
+def test_the_doctor_finds_them_in_order(virtual, tmp_path):
+    config = tmp_path / "farmd.toml"
+    config.write_text(f"[server]\nport = {free_port()}\n[slicer]\ncommand = 'no-such-slicer'\n{virtual.read_text()}")
+    rows = findings(config)
+    assert [row["step"] for row in rows if not row["ok"]] == ["version"]
+    assert {"name", "connection", "octoprint", "key", "printer"} <= {row["step"] for row in rows if row["area"] == "octoprint-02"}
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "said"),
+    [
+        (('api_key = "', 'api_key = "wrong-'), "key", "make a key in OctoPrint"),
+        (('url = "http://127.0.0.1', 'url = "http://no-such-host.invalid'), "name", "has no address"),
+    ],
+)
+def test_the_doctor_names_the_step_and_the_cure_and_no_secret(virtual, tmp_path, change, step, said):
+    config = tmp_path / "farmd.toml"
+    config.write_text(f"[server]\nport = {free_port()}\n{virtual.read_text().replace(*change, 1)}")
+    rows = findings(config)
+    [failed] = [row for row in rows if not row["ok"] and row["area"] == "octoprint-01"]
+    assert failed["step"] == step or (step == "key" and failed["step"] == "octoprint")
+    assert said in failed["detail"]
+    assert all(row["ok"] for row in rows if row["area"] == "octoprint-02")
+    assert "virtual-octoprint" not in json.dumps(rows)
+
+
+def test_every_mistake_of_the_configuration_is_told(tmp_path):
+    config = tmp_path / "farmd.toml"
+    config.write_text("[server]\nprot = 1\nhots = 2\n")
+    assert [row["detail"].split(" /")[0] for row in findings(config)] == [
+        "[server] prot: did you mean port?",
+        "[server] hots: did you mean host?",
+    ]
+
+
+def test_a_taken_port_a_damaged_store_and_a_strange_profile(tmp_path):
+    config = tmp_path / "farmd.toml"
+    (tmp_path / "farmd.db").write_bytes(b"this is no database" * 500)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        printer = "[[printers]]\nid='a'\ndriver='octoprint'\nurl='http://127.0.0.1:9'\napi_key='k'\nprofile='mk9'\nmaterial='PLA'\n"
+        config.write_text(f"[server]\nport = {port}\n{printer}")
+        failed = {(row["area"], row["step"]): row["detail"] for row in findings(config) if not row["ok"]}
+    assert "choose another [server] port" in failed["server", "listen"]
+    assert "farmd restore" in failed["store", "schema"]
+    assert "mk9" in failed["profiles", "a"]
+    assert ("a", "connection") in failed
+
+
+def test_a_taken_port_for_the_printers_is_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        finished = farmd("virtual", "--octoprint", "1", "--port", str(listener.getsockname()[1]))
+    assert finished.returncode == 1
+    assert finished.stderr.count("\n") == 1
+    assert "cannot start the virtual printers" in finished.stderr
