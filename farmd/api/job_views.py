@@ -107,7 +107,8 @@ def _progress(job: Row, running: list[Row], registry: Registry) -> float:
     moving = sum(
         attempt["copies"] * progress(attempt, registry.live(attempt["printer_id"])) for attempt in running if attempt["started_at"]
     )
-    return round(min((job["printed"] + job["good"] + moving) / job["ordered"], 1.0), 4)
+    made = float(job["printed"] + job["good"] + moving)
+    return round(min(made / int(job["ordered"]), 1.0), 4)
 
 
 def _eta(job: Row, running: list[Row], registry: Registry, now: datetime) -> datetime | None:
