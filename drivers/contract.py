@@ -132,15 +132,15 @@ class Driver(Protocol):
     def capabilities(self) -> frozenset[Capability]: ...
 
     async def connect(self) -> None:
-        """Open what has to be open and check the credentials. Raises `Unauthorized`, `Unreachable`. May be called again after a failure."""
+        """Open what has to be open and check the credentials. Raises `Unauthorized`, `Unreachable`; may be called again then."""
 
     def snapshots(self) -> AsyncIterator[Snapshot]:
         """Every change as it is seen, and at least one snapshot every `resync` seconds. A lost link is one OFFLINE snapshot;
         the driver reconnects by itself (with backoff) and goes on. Never ends, except by `close`."""
 
     async def upload(self, file: Path, token: str, progress: Progress) -> RemoteFile:
-        """Put `file` on the machine so that `token` can be read back from its name; a repeated upload of the same token replaces
-        the first. Prints nothing. Raises `Refused`, `Unreachable`, `Unauthorized`."""
+        """Put `file` on the machine so that `token` can be read back from its name; a repeated upload of a token replaces the
+        first. Prints nothing. Raises `Refused`, `Unreachable`, `Unauthorized`."""
 
     async def start(self, remote: RemoteFile) -> None:
         """Start this file, strictly: on a busy machine it raises `Busy` and nothing happens. Returning means accepted, not begun.

@@ -55,6 +55,7 @@ class _Farm:
     worker: Worker
     dispatcher: Dispatcher
     courier: Courier
+    feed: Feed
     timers: Timers
     server: uvicorn.Server
 
@@ -164,6 +165,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         worker=Worker(store, slices, settings.files / "geometry", registry.settings),
         dispatcher=Dispatcher(store, world, registry),
         courier=Courier(store, world, Policy.of(settings)),
+        feed=feed,
         timers=Timers(),
         server=_Server(config),
     )
@@ -199,6 +201,7 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         notifier.send("STOPPING=1", "STATUS=stopping; running prints go on")
         log.info("farmd.stopping")
         farm.server.should_exit = True
+        farm.feed.close()
         farm.timers.stop()
         for task in forever:
             task.cancel()

@@ -229,7 +229,7 @@ def order_status(facts: OrderFacts) -> OrderStatus:
 
 
 def path(since: OrderStatus, to: OrderStatus) -> tuple[OrderStatus, ...]:
-    """Every status entered on the way, so that a jump (a print that ended while the daemon was down) still tells its story in order."""
+    """Every status entered on the way, so that a jump (a print that ended while the daemon was down) tells its story in order."""
     if to not in FORWARD or since not in FORWARD:
         return (to,) if since is not to else ()
     return FORWARD[FORWARD.index(since) + 1 : FORWARD.index(to) + 1]

@@ -233,7 +233,7 @@ def _explain(error: BaseException) -> str:
     if "full" in words:
         return "the disk is full: free some space on the data directory's disk; nothing was changed"
     if "I/O error" in words:
-        return "the disk could not be written (full, over its quota, or failing): look at the data directory's disk; nothing was changed"
+        return "the data directory's disk could not be written (full, over its quota, or failing): look at it; nothing was changed"
     if "malformed" in words or "not a database" in words:
         return "the database file is damaged: stop farmd and restore the last backup with `farmd restore`"
     return f"the store did not take the change: {words}"
