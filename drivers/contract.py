@@ -144,7 +144,7 @@ class Driver(Protocol):
 
     async def start(self, remote: RemoteFile) -> None:
         """Start this file, strictly: on a busy machine it raises `Busy` and nothing happens. Returning means accepted, not begun.
-        Only `Refused`, `Busy`, `NotOurs` and `Unauthorized` prove that nothing was started; after anything else ask the snapshots."""
+        Only `Refused`, `Busy`, `NotOurs` and `Unauthorized` prove that nothing started; after anything else ask the snapshots."""
 
     async def pause(self, token: str) -> None:
         """Hold the print named `token`; a no-op when it is already held. Raises `NotOurs` when another print runs."""
@@ -153,7 +153,7 @@ class Driver(Protocol):
         """Continue the held print named `token`; a no-op when it already runs. Raises `NotOurs`."""
 
     async def cancel(self, token: str) -> None:
-        """Ask the machine to stop the print named `token`; returns when the machine took the request, not when it rests.
+        """Ask the machine to stop the print named `token`; returns when it took the request, not when it rests.
         A no-op when nothing prints. Raises `NotOurs` when another print runs."""
 
     async def outcome(self, token: str) -> Outcome | None:
