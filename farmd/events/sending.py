@@ -36,8 +36,13 @@ class Sender:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._client.aclose()
+        """Close every connection, to the end even when it is cancelled half-way."""
+        closing = asyncio.create_task(self._client.aclose())
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send once, within the timeout."""

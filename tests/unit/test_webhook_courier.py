@@ -2,8 +2,10 @@
 
 import asyncio
 import functools
+import gc
 import ssl
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -432,3 +434,17 @@ async def test_nothing_is_asked_of_the_store_while_nothing_is_due(tmp_path: Path
             await asyncio.sleep(0.5)
             assert asked == []
             assert [row["tries"] for row in await deliveries(store, webhook)] == [1, 0, 1]
+
+
+@scenario
+async def test_a_stop_at_any_moment_closes_every_connection(tmp_path: Path):
+    async with open_store(tmp_path, WORLD) as store, Receiver() as receiver:
+        await listen(store, receiver.url)
+        for step in range(30):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", ResourceWarning)
+                async with carrying(store):
+                    await tell(store, *[f"ord-{step}-{number}" for number in range(8)])
+                    await asyncio.sleep(step * 0.002)  # the moment of the stop, not a wait for anything
+                gc.collect()
+            assert [str(warning.message) for warning in caught] == []
