@@ -7,13 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := not slow and not octoprint and not slicer
 
-.PHONY: setup setup-test demo test check bench
+.PHONY: setup setup-system setup-test demo test check bench
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.synced
 
-$(VENV)/.synced: pyproject.toml uv.lock .ci/system-packages .ci/python-environment
+setup-system:
 	@.ci/system-packages
+
+$(VENV)/.synced: pyproject.toml uv.lock .ci/python-environment | setup-system
 	@.ci/python-environment $(VENV)
 	@touch $@
 
@@ -31,7 +33,7 @@ check: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -m "$(FAST)"
+	@$(BIN)/pytest -q tests/unit tests/packaging -m "$(FAST)"
 
 bench: setup
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

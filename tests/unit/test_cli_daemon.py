@@ -14,6 +14,8 @@ import pytest
 
 from farmd.cli import run
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 CATALOG = Path(__file__).parents[2] / "config" / "catalog"
 CUBE = "sku-pla-black-20mm-cube"
 ADDRESS = ["--name", "Jane", "--line1", "Street", "--city", "Portland", "--state", "OR", "--zip", "97201", "--country", "US"]

@@ -10,6 +10,8 @@ import tomllib
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 
 def farmd(*words, **kwargs):
     return subprocess.run([sys.executable, "-m", "farmd.cli", *words], capture_output=True, text=True, check=False, **kwargs)
