@@ -29,6 +29,7 @@ from tests.waiting import until
 
 SOON = (0.0, *[0.02] * 30)
 WORLD = SystemWorld()
+TLS = ssl.create_default_context()
 
 
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -45,7 +46,7 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 async def carrying(store: Store, *, own: tuple[str, int] = ("127.0.0.1", 8787), **options: Any) -> AsyncIterator[Courier]:
     """A courier at work, with a short schedule."""
     policy = options.pop("policy", None) or Policy(["127.0.0.1"], own)
-    courier = Courier(store, WORLD, policy, **({"schedule": SOON, "timeout": 5.0} | options))
+    courier = Courier(store, WORLD, policy, **({"schedule": SOON, "timeout": 5.0, "tls": TLS} | options))
     task = asyncio.create_task(courier.run())
     try:
         yield courier
