@@ -26,14 +26,14 @@ demo: setup
 	@$(BIN)/farmd demo
 
 test: setup-test
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "make check: run $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/unit tests/packaging -m "$(FAST)"
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/packaging -m "$(FAST)"
 
 bench: setup
 	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
