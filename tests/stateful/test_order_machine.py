@@ -15,11 +15,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.farm import Farm, open_farm
 
 PRICES = {"sku-odd": Decimal("3.33"), "sku-cheap": Decimal("0.01"), "sku-dear": Decimal("119.99")}
+LINES = st.lists(st.tuples(st.sampled_from(sorted(PRICES)), st.integers(1, 5)), min_size=1, max_size=3)
+NUMBERS = st.integers(0, 2)
 ORDER = ("pending_payment", "paid", "processing", "printing", "post_processing", "ready", "shipped")
 
 
@@ -32,6 +34,7 @@ class Life:
     tax: Decimal
     lines: list[dict[str, Any]]
     paid: bool = False
+    paid_by_key: bool = False
     ready: bool = False
     shipped: bool = False
     cancelled: bool = False
@@ -56,14 +59,13 @@ class Life:
 
 
 class OrderMachine(RuleBasedStateMachine):
-    orders = Bundle("orders")
-
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.stack = AsyncExitStack()
         self.lives: list[Life] = []
+        self.touched: list[Life] = []
         self.farm: Farm = self.run(self.stack.enter_async_context(open_farm(Path(self.folder.name))))
         for sku, price in PRICES.items():
             self.run(self.farm.add_sku(id=sku, unitPrice=float(price)))
@@ -72,16 +74,31 @@ class OrderMachine(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def teardown(self) -> None:
+        self.touched = self.lives
+        self.the_books_agree()
         self.run(self.stack.aclose())
         self.runner.close()
         self.folder.cleanup()
+
+    def one(self, number: int) -> Life:
+        """An order to work on; the invariants look at it afterwards."""
+        self.touched = [self.lives[number % len(self.lives)]]
+        return self.touched[0]
 
     def post(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         answer = self.run(self.farm.operator.post(f"/api/orders{path}", json=body or {}, headers=headers))
         return answer.status_code, json.loads(answer.text, parse_float=Decimal)
 
-    @rule(target=orders, lines=st.lists(st.tuples(st.sampled_from(sorted(PRICES)), st.integers(1, 5)), min_size=1, max_size=3))
-    def place(self, lines: list[tuple[str, int]]) -> Life:
+    @initialize(lines=LINES, paid=st.booleans())
+    def begin(self, lines: list[tuple[str, int]], paid: bool) -> None:
+        self.place(lines, paid)
+
+    @precondition(lambda self: len(self.lives) < 3)
+    @rule(lines=LINES, paid=st.booleans())
+    def place_another(self, lines: list[tuple[str, int]], paid: bool) -> None:
+        self.place(lines, paid)
+
+    def place(self, lines: list[tuple[str, int]], paid: bool) -> None:
         items = [{"skuId": sku, "quantity": quantity} for sku, quantity in lines]
         status, order = self.post("", {"customerId": "cust-uuid", "lineItems": items})
         assert status == 201
@@ -90,10 +107,14 @@ class OrderMachine(RuleBasedStateMachine):
         assert (order["subtotal"], order["tax"], order["total"]) == (subtotal, tax, subtotal + 8 + tax)
         life = Life(order["id"], order["total"], tax, order["lineItems"])
         self.lives.append(life)
-        return life
+        self.touched = [life]
+        if paid:
+            assert self.post(f"/{life.id}/pay")[0] == 200
+            life.paid = True
 
-    @rule(life=orders, twice=st.booleans())
-    def pay(self, life: Life, twice: bool) -> None:
+    @rule(number=NUMBERS, twice=st.booleans())
+    def pay(self, number: int, twice: bool) -> None:
+        life = self.one(number)
         allowed = not life.paid and not life.cancelled
         answers = [self.post(f"/{life.id}/pay", {"reference": "cash"}, **{"Idempotency-Key": f"pay-{life.id}"})]
         if twice:
@@ -101,16 +122,19 @@ class OrderMachine(RuleBasedStateMachine):
         if allowed:
             life.paid = True
             assert len(answers[0][1]["jobs"]) == len(life.lines)
-        replayed = life.paid  # its answer of long ago is repeated, whatever became of the order
-        assert {status for status, _ in answers} == {200 if allowed or replayed else 409}
+            life.paid_by_key = True
+        # an answer once given under this key is repeated, whatever became of the order
+        assert {status for status, _ in answers} == {200 if life.paid_by_key else 409}
 
-    @rule(life=orders)
-    def pay_anew(self, life: Life) -> None:
+    @rule(number=NUMBERS)
+    def pay_anew(self, number: int) -> None:
+        life = self.one(number)
         if life.paid or life.cancelled:
             assert self.post(f"/{life.id}/pay")[0] == 409
 
-    @rule(life=orders)
-    def cancel(self, life: Life) -> None:
+    @rule(number=NUMBERS)
+    def cancel(self, number: int) -> None:
+        life = self.one(number)
         status, order = self.post(f"/{life.id}/cancel", {"reason": "chance"})
         if life.shipped and not life.cancelled:
             assert status == 409
@@ -121,15 +145,17 @@ class OrderMachine(RuleBasedStateMachine):
             assert order["cancellation"]["refund"] == expected
         life.cancelled = True
 
-    @rule(life=orders)
-    def finish(self, life: Life) -> None:
+    @rule(number=NUMBERS)
+    def finish(self, number: int) -> None:
+        life = self.one(number)
         if life.paid and not life.cancelled and not life.ready:
             order = self.run(self.farm.operator.get(f"/api/orders/{life.id}")).json()
             self.run(self.farm.make_ready(order))
             life.ready = True
 
-    @rule(life=orders)
-    def ship(self, life: Life) -> None:
+    @rule(number=NUMBERS)
+    def ship(self, number: int) -> None:
+        life = self.one(number)
         status, _ = self.post(f"/{life.id}/ship", {"trackingNumber": "1Z"})
         if life.status == "ready":
             assert status == 200
@@ -137,25 +163,28 @@ class OrderMachine(RuleBasedStateMachine):
         else:
             assert status == 409
 
-    @rule(life=orders, cents=st.integers(1, 20_000))
-    def refund_amount(self, life: Life, cents: int) -> None:
-        amount = Decimal(cents).scaleb(-2)
+    @rule(number=NUMBERS, share=st.integers(1, 110))
+    def refund_amount(self, number: int, share: int) -> None:
+        life = self.one(number)
+        amount = max(Decimal("0.01"), (life.left * share / 100).quantize(Decimal("0.01")))
         status, refund = self.post(f"/{life.id}/refunds", {"amount": float(amount)})
         assert status == (201 if amount <= life.left else 409)
         if status == 201:
             assert refund["amount"] == amount
             life.refunded += amount
 
-    @rule(life=orders)
-    def refund_rest(self, life: Life) -> None:
+    @rule(number=NUMBERS)
+    def refund_rest(self, number: int) -> None:
+        life = self.one(number)
         status, refund = self.post(f"/{life.id}/refunds")
         assert status == (201 if life.left > 0 else 409)
         if status == 201:
             assert refund["amount"] == life.left
             life.refunded += refund["amount"]
 
-    @rule(life=orders, which=st.integers(0, 2), quantity=st.integers(1, 5))
-    def refund_units(self, life: Life, which: int, quantity: int) -> None:
+    @rule(number=NUMBERS, which=st.integers(0, 2), quantity=st.integers(1, 5))
+    def refund_units(self, number: int, which: int, quantity: int) -> None:
+        life = self.one(number)
         line = life.lines[which % len(life.lines)]
         done = life.units_back.get(line["id"], 0)
         status, refund = self.post(f"/{life.id}/refunds", {"lineItemId": line["id"], "quantity": quantity})
@@ -172,7 +201,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        for life in self.lives:
+        for life in self.touched:
             text = self.run(self.farm.customer.get(f"/api/orders/{life.id}")).text
             order = json.loads(text, parse_float=Decimal)
             assert (order["captured"], order["refunded"], order["status"]) == (life.captured, life.refunded, life.status)
@@ -187,7 +216,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_status_is_told_once_and_in_order(self) -> None:
-        for life in self.lives:
+        for life in self.touched:
             events = self.run(self.farm.customer.get(f"/api/orders/{life.id}/events")).json()["data"]
             told = [each["type"].removeprefix("order.") for each in events if each["type"].startswith("order.")]
             told = ["pending_payment" if word == "created" else word for word in told if word != "attention"]
@@ -198,6 +227,6 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 OrderMachine.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestOrders = OrderMachine.TestCase
