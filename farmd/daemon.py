@@ -26,9 +26,9 @@ from farmd.fleet.drivers import load_factories
 from farmd.fleet.fleet import Fleet
 from farmd.fleet.registry import Registry
 from farmd.fleet.staging import Staging
+from farmd.logs import configure as configure_logs
 from farmd.notify import Notifier
 from farmd.ownership import AlreadyOwned, owned
-from farmd.pipeline.profiles import ProfileError
 from farmd.pipeline.slice import SliceService
 from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.pipeline.validate import validate_model
@@ -36,6 +36,7 @@ from farmd.pipeline.worker import Worker
 from farmd.shipped import shipped_config
 from farmd.store import making, retention
 from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
+from farmd.store.files import sweep_incoming
 from farmd.store.schema import upgrade
 from farmd.timers import Timers
 from farmd.world import SystemWorld
@@ -75,6 +76,7 @@ class CannotStart(Exception):
 def serve(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
     """Run the farm until SIGTERM or SIGINT; 0 after a clean stop. `reload` is called on SIGHUP and gives the new settings, of which
     the printers are taken over. Raises `CannotStart`."""
+    configure_logs()
     data = _data_directory(settings)
     try:
         with owned(data):
@@ -96,6 +98,7 @@ async def _run(settings: Settings, reload: Callable[[], Settings] | None) -> Non
     listener = _listen(settings)
     world = SystemWorld()
     store = await _open_store(settings, world)
+    await asyncio.to_thread(sweep_incoming, settings.files)
     try:
         farm = _build(settings, store, world)
         await _live(farm, settings, listener, reload)
@@ -143,7 +146,8 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
             cache_bytes=settings.slicer.cache_bytes,
             pinned=lambda: _pinned(store),
         )
-    except ProfileError as error:
+        policy = Policy.of(settings)
+    except ValueError as error:  # a profile or an address in the settings that cannot be
         raise CannotStart(str(error)) from error
     fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories())
     feed = Feed(store)
@@ -164,7 +168,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         fleet=fleet,
         worker=Worker(store, slices, settings.files / "geometry", registry.settings),
         dispatcher=Dispatcher(store, world, registry),
-        courier=Courier(store, world, Policy.of(settings)),
+        courier=Courier(store, world, policy),
         feed=feed,
         timers=Timers(),
         server=_Server(config),

@@ -17,6 +17,7 @@ from fastapi import Request
 from farmd.api.problems import Problem
 from farmd.api.rooms import Rooms
 from farmd.domain.model import ModelRejected, ModelReport, Size
+from farmd.pipeline.plate import usable
 from farmd.pipeline.validate import ValidatorFailed
 from farmd.store.catalog import NewModel, find_model
 from farmd.store.files import geometry_file, incoming_file, model_file, settle
@@ -107,10 +108,14 @@ def _refusals() -> Iterator[None]:
 
 def _largest_bed(rooms: Rooms) -> Size | None:
     """Room that no printer of the farm exceeds in any direction, parts turned about Z included."""
-    beds = [printer.bed for printer in rooms.registry.settings().values()]
-    if not beds:
+    rooms_of = [usable(Size(*printer.bed)) for printer in rooms.registry.settings().values()]
+    if not rooms_of:
         return None
-    return Size(max(max(bed[:2]) for bed in beds), max(min(bed[:2]) for bed in beds), max(bed[2] for bed in beds))
+    return Size(
+        max(max(room.x, room.y) for room in rooms_of),
+        max(min(room.x, room.y) for room in rooms_of),
+        max(room.z for room in rooms_of),
+    )
 
 
 def _disk_problem(error: OSError) -> Problem:
