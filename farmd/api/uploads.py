@@ -108,14 +108,11 @@ def _refusals() -> Iterator[None]:
 
 def _largest_bed(rooms: Rooms) -> Size | None:
     """Room that no printer of the farm exceeds in any direction, parts turned about Z included."""
-    rooms_of = [usable(Size(*printer.bed)) for printer in rooms.registry.settings().values()]
-    if not rooms_of:
+    beds = [usable(Size(*printer.bed)) for printer in rooms.registry.settings().values()]
+    if not beds:
         return None
-    return Size(
-        max(max(room.x, room.y) for room in rooms_of),
-        max(min(room.x, room.y) for room in rooms_of),
-        max(room.z for room in rooms_of),
-    )
+    longer, shorter = max(max(bed.x, bed.y) for bed in beds), max(min(bed.x, bed.y) for bed in beds)
+    return Size(longer, shorter, max(bed.z for bed in beds))
 
 
 def _disk_problem(error: OSError) -> Problem:

@@ -5,7 +5,6 @@ A file appears under its hash whole or not at all, and before the row that speak
 
 import os
 import shutil
-import shutil
 from pathlib import Path
 
 

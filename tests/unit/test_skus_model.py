@@ -64,7 +64,7 @@ async def test_a_bad_model_is_refused_with_every_defect_and_leaves_nothing(farm:
 @with_farm(validate=validate_model, printers=[PrinterSettings("small", "octoprint", {}, bed=(100.0, 120.0, 80.0))])
 async def test_a_model_larger_than_every_printer_is_refused(farm: Farm) -> None:
     await farm.add_sku()
-    assert (await farm.admin.put(MODEL, content=models.stl(models.box(119, 99, 79)))).status_code == 200
+    assert (await farm.admin.put(MODEL, content=models.stl(models.box(109, 89, 79)))).status_code == 200
     answer = await farm.admin.put(MODEL, content=models.stl(models.box(119, 119, 79)))
     assert [error["code"] for error in answer.json()["errors"]] == ["too_large"]
 
