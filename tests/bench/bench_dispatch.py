@@ -53,11 +53,11 @@ async def main() -> None:
                 all_free, matches = timed(lambda: assign(plates, printers))
                 one_free, _ = timed(lambda: assign(plates, [printers[0], *(_busy(view) for view in printers[1:])]))
                 why_ms, _ = timed(lambda: why(connection, registry, plates[-1].job_id, world.now()))
-    print(f"plates from rows    {rows_ms:7.1f} ms  ({len(plates)} plates)")  # noqa: T201
-    print(f"printers from rows  {sight_ms:7.1f} ms  ({len(printers)} printers)")  # noqa: T201
-    print(f"assign, all free    {all_free:7.1f} ms  ({len(matches)} matches)")  # noqa: T201
-    print(f"assign, one free    {one_free:7.1f} ms")  # noqa: T201
-    print(f"why, from rows      {why_ms:7.1f} ms")  # noqa: T201
+    print(f"plates from rows    {rows_ms:7.1f} ms  ({len(plates)} plates)")
+    print(f"printers from rows  {sight_ms:7.1f} ms  ({len(printers)} printers)")
+    print(f"assign, all free    {all_free:7.1f} ms  ({len(matches)} matches)")
+    print(f"assign, one free    {one_free:7.1f} ms")
+    print(f"why, from rows      {why_ms:7.1f} ms")
 
 
 def _busy(view: Any) -> Any:

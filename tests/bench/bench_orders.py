@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - figures are printed
 """What orders cost: placed one after another and side by side, listed at 100,000, and moved from state to state.
 
     python -m tests.bench.bench_orders [ORDERS]

@@ -27,7 +27,7 @@ def measure(name: str, content: bytes) -> None:
         report = asyncio.run(validate_model(source, Path(folder, "geometry"), bed_limit=BED))
         wall, cpu = time.perf_counter() - begun, _cpu() - before
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(  # noqa: T201 - printing is what a bench is for
+    print(
         f"{name:<24}{report.triangles:>10,} triangles {len(content) / 1e6:>7.1f} MB {wall:>7.2f} s wall {cpu:>7.2f} s cpu"
         f"  peak so far {peak:>6.0f} MB"
     )
