@@ -14,7 +14,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from standardwebhooks import Webhook
@@ -76,6 +76,8 @@ def printer_block(name: str, url: str, key: str, bed_clear: str = "manual") -> s
 class DaemonProcess:
     """One data directory and the daemon that comes and goes on it."""
 
+    started: ClassVar[list["DaemonProcess"]] = []
+
     def __init__(self, folder: Path, *blocks: str, more: str = "") -> None:
         self.folder, self.port = folder, free_port()
         self.config = folder / "farmd.toml"
@@ -83,6 +85,13 @@ class DaemonProcess:
         self.log = folder / "farmd.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._client: httpx.Client | None = None
+        DaemonProcess.started.append(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill whatever a failed test left running."""
+        while cls.started:
+            cls.started.pop().kill()
 
     @property
     def url(self) -> str:

@@ -25,6 +25,12 @@ def virtual(tmp_path):
     process.wait(10)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left_running():
+    yield
+    DaemonProcess.end_all()
+
+
 def paid(shop: Shop, **quantities: int) -> str:
     order = shop.order(**quantities)
     shop.ok("POST", f"/api/orders/{order}/pay", {"reference": "till"})
