@@ -38,7 +38,7 @@ ORDER_WORDS = {
 }
 JOB_WORDS = {
     JobState.CREATED: "Paid for; the pipeline has not looked at it yet.",
-    JobState.VALIDATING: "Its model is taken and fitted to the printers. It stays here while either is missing; `waitsFor` says which.",
+    JobState.VALIDATING: "Its model is taken and fitted to the printers. Stays here while either is missing; see `waitsFor`.",
     JobState.SLICING: "It is cut into plates, each sliced for every kind of printer that has room for it.",
     JobState.QUEUED: "At least one plate waits for a printer, and none of the job is on one.",
     JobState.PRINTING: "At least one plate is on a printer.",
