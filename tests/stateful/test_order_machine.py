@@ -199,6 +199,19 @@ class OrderMachine(RuleBasedStateMachine):
             life.units_back[line["id"]] = done + quantity
         life.refunded += refund["amount"]
 
+    @rule(number=NUMBERS, which=st.integers(0, 2))
+    def refund_a_line_and_try_for_more(self, number: int, which: int) -> None:
+        life = self.one(number)
+        line = life.lines[which % len(life.lines)]
+        status, refund = self.post(f"/{life.id}/refunds", {"lineItemId": line["id"]})
+        if status == 409:
+            return
+        life.refunded += refund["amount"]
+        if refund["quantity"] is not None:
+            assert life.units_back.get(line["id"], 0) + refund["quantity"] == line["quantity"]
+            life.units_back[line["id"]] = line["quantity"]
+        assert self.post(f"/{life.id}/refunds", {"lineItemId": line["id"], "quantity": 1})[0] == 409
+
     @invariant()
     def the_books_agree(self) -> None:
         for life in self.touched:
