@@ -30,6 +30,17 @@ def job_view(connection: Connection, registry: Registry, job: Row, now: datetime
     return view | {"history": [_move(move) for move in history_of(connection, job["id"])]}
 
 
+def show_live(connection: Connection, registry: Registry, orders: Iterable[dict[str, Any]], now: datetime) -> None:
+    """Put what the machines show now into the jobs of orders as `store.views` wrote them: `progress` and `etaAt`."""
+    jobs = [job for order in orders for job in order["jobs"] if job["attempts"]]
+    running = attempts_of(connection, [job["id"] for job in jobs])
+    for job in jobs:
+        facts = job["units"] | {"ordered": job["quantity"], "state": job["state"]}
+        live = [attempt for attempt in running[job["id"]] if AttemptState(attempt["state"]) in ATTEMPT_UNSETTLED]
+        job["progress"] = _progress(facts, live, registry)
+        job["etaAt"] = iso(_eta(facts, live, registry, now))
+
+
 def attempt_view(attempt: Row) -> dict[str, Any]:
     """One plate on one printer, once."""
     return {
@@ -102,7 +113,7 @@ def _estimates(plates: list[dict[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _progress(job: Row, running: list[Row], registry: Registry) -> float:
+def _progress(job: Mapping[Any, Any], running: list[Row], registry: Registry) -> float:
     """The share of the ordered units that is printed, with the running plates counted by how far they are."""
     moving = sum(
         attempt["copies"] * progress(attempt, registry.live(attempt["printer_id"])) for attempt in running if attempt["started_at"]
@@ -111,7 +122,7 @@ def _progress(job: Row, running: list[Row], registry: Registry) -> float:
     return round(min(made / int(job["ordered"]), 1.0), 4)
 
 
-def _eta(job: Row, running: list[Row], registry: Registry, now: datetime) -> datetime | None:
+def _eta(job: Mapping[Any, Any], running: list[Row], registry: Registry, now: datetime) -> datetime | None:
     covered = sum(attempt["copies"] for attempt in running if not attempt["started_at"])
     if not running or job["waiting"] > covered or JobState(job["state"]) is JobState.CANCELLED:
         return None

@@ -12,8 +12,10 @@ from farmd.api.answers import answer, money
 from farmd.api.auth import Caller, anyone, operator
 from farmd.api.bodies import ExactRoute
 from farmd.api.commands import command
+from farmd.api.job_views import show_live
 from farmd.api.paging import PageNumber, PageSize, paging, read_cursor, write_cursor
 from farmd.api.problems import Problem
+from farmd.api.rooms import Rooms
 from farmd.api.schemas import CancelIn, LineItemIn, OrderIn, PayIn, QuoteIn, ShipIn
 from farmd.domain.catalog import Problem as Fault
 from farmd.domain.lifecycle import OrderStatus
@@ -24,7 +26,7 @@ from farmd.orders.place import Basket, place
 from farmd.orders.quote import Line, quote
 from farmd.orders.ship import ship
 from farmd.store.engine import Tx
-from farmd.store.order_lists import Filter, order_page, order_row, timeline
+from farmd.store.order_lists import Filter, Page, order_page, order_row, timeline
 from farmd.store.rows import Missing, Row
 from farmd.store.views import order_view
 
@@ -121,9 +123,14 @@ async def list_orders(
         return answer(200, {"data": [], **paging(page or 1, limit, 0), "nextCursor": None})
     only = Filter(_statuses(status), customer_id or caller.customer_id)
     after = read_cursor(cursor) if cursor is not None else None
-    found = await request.app.state.rooms.store.read(
-        lambda connection: order_page(connection, only, limit=limit, page=page or 1, after=after)
-    )
+    rooms: Rooms = request.app.state.rooms
+
+    def read(connection: Any) -> Page:
+        found = order_page(connection, only, limit=limit, page=page or 1, after=after)
+        show_live(connection, rooms.registry, found.orders, rooms.world.now())
+        return found
+
+    found = await rooms.store.read(read)
     number = None if after else page or 1
     body = {"data": [present(view) for view in found.orders], **paging(number, limit, found.total)}
     return answer(200, body | {"nextCursor": write_cursor(found.following)})
@@ -132,12 +139,15 @@ async def list_orders(
 @router.get("/api/orders/{order_id}")
 async def get_order(request: Request, order_id: str, caller: Anyone) -> Response:
     """One order with its jobs."""
+    rooms: Rooms = request.app.state.rooms
 
     def read(connection: Any) -> dict[str, Any]:
         visible(connection, order_id, caller)
-        return order_view(connection, order_id)
+        view = order_view(connection, order_id)
+        show_live(connection, rooms.registry, [view], rooms.world.now())
+        return view
 
-    return answer(200, present(await request.app.state.rooms.store.read(read)))
+    return answer(200, present(await rooms.store.read(read)))
 
 
 @router.post("/api/orders/{order_id}/cancel")

@@ -84,7 +84,7 @@ class Observed:
     settled_for: float = 0.0  # seconds the printer has been seen like this, unbroken
 
 
-START_PATIENCE = 60.0
+START_PATIENCE = 30.0
 """Seconds an accepted start may take to show before the attempt is called UNKNOWN."""
 OFFLINE_PATIENCE = 120.0
 """Seconds a printer may stay away before a plate that was not started goes to another one."""
