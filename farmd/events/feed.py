@@ -12,7 +12,7 @@ from itertools import takewhile
 
 import structlog
 
-from farmd.store.engine import Store
+from farmd.store.engine import Store, StoreFailed
 from farmd.store.feed import Told, events_after, head
 
 PAGE = 200
@@ -106,7 +106,7 @@ class Feed:
     async def _take(self) -> int:
         try:
             page = await self.page(self._newest, PAGE)
-        except Exception as error:  # the store may be away for a moment; the listeners stay and hear it later
+        except StoreFailed as error:  # it may be away for a moment; the listeners stay and hear it later
             log.error("feed.cannot_read", error=str(error))
             await asyncio.sleep(STORE_REST_SECONDS)
             return PAGE

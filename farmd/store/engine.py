@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from farmd.domain.ports import World
@@ -235,7 +235,7 @@ def _explain(error: BaseException) -> str:
     if "I/O error" in words:
         return "the data directory's disk could not be written (full, over its quota, or failing): look at it; nothing was changed"
     if "malformed" in words or "not a database" in words:
-        return "the database file is damaged: stop farmd and restore the last backup with `farmd restore`"
+        return "the database file is damaged: stop farmd and put the last backup of it in its place"
     return f"the store did not take the change: {words}"
 
 
@@ -246,7 +246,7 @@ def quick_check(engine: Engine, path: Path | None) -> None:
     try:
         with engine.connect() as connection:
             answer = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
-    except Exception as error:
+    except SQLAlchemyError as error:
         raise StoreFailed(_explain(error)) from error
     if answer != "ok":
-        raise StoreFailed(f"the database file {path} is damaged ({answer}): restore the last backup with `farmd restore`")
+        raise StoreFailed(f"the database file {path} is damaged ({answer}): put the last backup of it in its place")

@@ -89,7 +89,7 @@ def _explain(engine: Engine, error: SQLAlchemyError) -> str:
     if isinstance(error, OperationalError) and "unable to open" in words:
         return f"cannot open the store {place}: its folder must exist and belong to the user farmd runs as"
     if "not a database" in words or "malformed" in words:
-        return f"the store {place} is damaged: restore the last backup with `farmd restore`"
+        return f"the store {place} is damaged: put the last backup of it in its place"
     if "readonly" in words:
         return f"the store {place} is read-only: make the file and its folder writable for the user farmd runs as"
     return f"the store {place} cannot be used: {words}"
