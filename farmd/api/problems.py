@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from farmd.api.answers import answer
 from farmd.domain.lifecycle import IllegalMove
@@ -23,6 +24,7 @@ from farmd.store.printing import NotAssignable
 from farmd.store.rows import Missing
 
 MAX_ERRORS = 50
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 log = structlog.get_logger()
 
 _CODES = {
@@ -133,6 +135,15 @@ def _from_validation(error: RequestValidationError) -> Problem:
     return Problem(422, "invalid", f"{first['pointer'] or 'the body'}: {first['detail']}", errors)
 
 
+def _known_methods(request: Request) -> str:
+    """Every method the path of this request knows; the framework tells only those of the first route it came upon."""
+    routes = request.app.routes
+    known = [
+        verb for verb in _METHODS if any(route.matches({**request.scope, "method": verb})[0] is Match.FULL for route in routes)
+    ]
+    return ", ".join(known)
+
+
 def _from_http(error: HTTPException) -> Problem:
     if isinstance(error, Problem):
         return error
@@ -154,7 +165,10 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-        return render(_from_http(error), request.url.path)
+        problem = _from_http(error)
+        if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem.headers = {"Allow": _known_methods(request)}
+        return render(problem, request.url.path)
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
