@@ -97,7 +97,7 @@ def _refusals() -> Iterator[None]:
         yield
     except ModelRejected as rejected:
         errors = [
-            {"pointer": "", "detail": f"{defect.detail}. {defect.cure}", "code": defect.code, "cure": defect.cure}
+            {"pointer": "", "detail": f"{defect.detail.rstrip('.')}. {defect.cure}", "code": defect.code, "cure": defect.cure}
             for defect in rejected.defects
         ]
         raise Problem(422, "model_rejected", f"this model cannot be printed: {rejected}", errors) from rejected
