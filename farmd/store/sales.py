@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from farmd.domain.lifecycle import ATTEMPT_UNSETTLED, JobSignal, JobState, OrderStatus, PaymentStatus
+from farmd.domain.money import to_text
 from farmd.domain.pricing import Quote
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -152,8 +153,8 @@ def record_cancellation(tx: Tx, order: Row, reason: str) -> None:
         cancel_job(tx, job, reason)
     refold(tx, order["id"])
     if owed > 0:
-        detail = f"{owed} minor units of {order['currency']} are to be given back by hand; record it as a refund when done"
-        raise_attention(tx, order["id"], "refund_due", detail)
+        text = f"{to_text(owed, order['currency'])} {order['currency']}"
+        raise_attention(tx, order["id"], "refund_due", f"{text} are to be given back by hand; record it as a refund when done")
     tx.wake("payments")
 
 
