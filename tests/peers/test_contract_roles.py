@@ -37,10 +37,7 @@ ROWS = [
     ("POST", "/api/jobs/none/post-process", {"step": "sand", "good": 1, "scrapped": 0}, STAFF),
     ("GET", "/api/printers", None, STAFF),
     ("GET", "/api/printers/none", None, STAFF),
-    *(
-        ("POST", f"/api/printers/none/{act}", {}, STAFF)
-        for act in ("clear-bed", "pause", "resume", "cancel", "enable", "disable")
-    ),
+    *(("POST", f"/api/printers/none/{act}", {}, STAFF) for act in ("clear-bed", "pause", "resume", "cancel", "enable", "disable")),
     ("PATCH", "/api/printers/none", {"material": "PETG"}, STAFF),
     ("POST", "/api/attempts/none/resolve", {"outcome": "failed"}, STAFF),
     ("GET", "/api/events", None, OWNER),
@@ -186,7 +183,9 @@ def test_a_useless_idempotency_key_is_refused(farm, key):
 # --- no such path, no such method, wrong media type, too long ---
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/order", "/api/orders/", "/api/orders/x/y/z", "/nothing", "/api/../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/order", "/api/orders/", "/api/orders/x/y/z", "/nothing", "/api/../etc/passwd"]
+)
 def test_an_unknown_path_is_404(farm, path):
     refused(farm.ask("GET", path), 404, "not_found")
 
@@ -217,7 +216,9 @@ def test_head_is_get_without_the_body(farm, path):
     assert answer.headers["content-type"] == farm.ask("GET", path).headers["content-type"]
 
 
-@pytest.mark.parametrize("media", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "media", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+)
 def test_anything_but_json_is_415(farm, media):
     answer = farm.ask("POST", "/api/orders", content=json.dumps(ORDER), headers={"Content-Type": media})
     refused(answer, 415, "unsupported_media_type")
