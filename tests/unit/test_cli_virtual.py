@@ -97,7 +97,7 @@ def test_a_taken_port_a_damaged_store_and_a_strange_profile(tmp_path):
         config.write_text(f"[server]\nport = {port}\n{printer}")
         failed = {(row["area"], row["step"]): row["detail"] for row in findings(config) if not row["ok"]}
     assert "choose another [server] port" in failed["server", "listen"]
-    assert "farmd restore" in failed["store", "schema"]
+    assert "last backup" in failed["store", "schema"]
     assert "mk9" in failed["profiles", "a"]
     assert ("a", "connection") in failed
 

@@ -93,7 +93,7 @@ def test_a_store_of_a_newer_farmd_is_refused(engine):
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "farm.db").write_bytes(b"this is no database" * 1000)
     engine = open_engine(f"sqlite:///{tmp_path}/farm.db")
-    with pytest.raises(StoreFailed, match=r"farm\.db.*damaged.*farmd restore"):
+    with pytest.raises(StoreFailed, match=r"farm\.db.*damaged.*last backup"):
         upgrade(engine)
     engine.dispose()
 
