@@ -77,6 +77,8 @@ def serve(settings: Settings, reload: Callable[[], Settings] | None = None) -> i
     """Run the farm until SIGTERM or SIGINT; 0 after a clean stop. `reload` is called on SIGHUP and gives the new settings, of which
     the printers are taken over. Raises `CannotStart`."""
     configure_logs()
+    if settings.payment_provider != "manual":
+        raise CannotStart('this farmd takes payments by hand only: write provider = "manual" under [payments]')
     data = _data_directory(settings)
     try:
         with owned(data):
@@ -122,7 +124,10 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 async def _open_store(settings: Settings, world: World) -> Store:
-    engine = open_engine(settings.store_url)
+    try:
+        engine = open_engine(settings.store_url)
+    except StoreFailed as error:
+        raise CannotStart(str(error)) from error
     try:
         path = Path(settings.store_url.removeprefix("sqlite:///")) if settings.store_url.startswith("sqlite") else None
         await asyncio.to_thread(quick_check, engine, path)

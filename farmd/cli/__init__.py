@@ -15,7 +15,8 @@ from farmd.config_file import ConfigError
 
 
 def main() -> None:
-    """The program's entry point."""
+    """The program's entry point. What it writes (the store, keys, addresses) is for its owner's eyes alone."""
+    os.umask(0o077)
     raise SystemExit(run(sys.argv[1:]))
 
 

@@ -75,7 +75,10 @@ def _writable(path: Path) -> str | None:
 
 
 def _look_inside(url: str, database: Path | None) -> Finding:
-    engine = open_engine(url)
+    try:
+        engine = open_engine(url)
+    except StoreFailed as error:
+        return Finding("store", "schema", False, str(error))
     try:
         quick_check(engine, database)
         check(engine)

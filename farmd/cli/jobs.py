@@ -79,6 +79,17 @@ def post_process(
     _act(job, "post-process", {"step": step, "good": good, "scrapped": scrapped}, as_json=as_json)
 
 
+@app.command(epilog="Example: farmd jobs resolve att-5d0e92c17ab3 succeeded")
+def resolve(
+    attempt: Annotated[str, typer.Argument(help="The UNKNOWN attempt's id.")],
+    outcome: Annotated[str, typer.Argument(help="succeeded or failed, after looking at the bed.")],
+    as_json: AsJson = False,
+) -> None:
+    """Settle an attempt that nobody can tell the end of."""
+    answer = ask("POST", f"/api/attempts/{attempt}/resolve", {"outcome": outcome})
+    done(f"{attempt} is {answer.data.get('state')}", answer, as_json=as_json)
+
+
 def _act(job: str, verb: str, body: dict[str, object], *, as_json: bool) -> None:
     answer = ask("POST", f"/api/jobs/{job}/{verb}", body)
     done(f"{job} is {answer.data.get('state')}", answer, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from farmd.cli.complaint import Complaint
 from farmd.config import Settings
 from farmd.store import keys
-from farmd.store.engine import Conflict, Store, StoreFailed, open_engine
+from farmd.store.engine import Conflict, Engine, Store, StoreFailed, open_engine
 from farmd.store.rows import Missing, Row
 from farmd.store.schema import upgrade
 from farmd.world import SystemWorld
@@ -38,7 +38,7 @@ def _on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
         finally:
             await store.close()
 
-    engine = open_engine(settings.store_url)
+    engine = _engine(settings)
     try:
         upgrade(engine)
         return asyncio.run(with_store())
@@ -48,3 +48,10 @@ def _on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
         raise Complaint(str(error)) from None
     finally:
         engine.dispose()
+
+
+def _engine(settings: Settings) -> Engine:
+    try:
+        return open_engine(settings.store_url)
+    except StoreFailed as error:
+        raise Complaint(str(error)) from None

@@ -69,7 +69,7 @@ def create(
     elif customer and item:
         address = without_nothing(name=name, line1=line1, line2=line2, city=city, state=state, zip=zip_code, country=country)
         lines = _lines(item, pairs(option or [], "--option"))
-        body = without_nothing(customerId=customer, lineItems=lines, shippingAddress=address, notes=notes)
+        body = without_nothing(customerId=customer, lineItems=lines, shippingAddress=address or None, notes=notes)
     else:
         raise Complaint("give a FILE, or --customer and at least one --item SKU=QUANTITY")
     answer = ask("POST", "/api/orders", body, headers={"Idempotency-Key": key} if key else None)
@@ -123,7 +123,7 @@ def refund(
     if amount is not None:
         body |= {"amount": _amount(amount)}
     answer = ask("POST", f"/api/orders/{order}/refunds", body)
-    done(f"the refund is {str(answer.data.get('state', 'taken')).lower()}", answer, as_json=as_json)
+    done(f"the refund is {str(answer.data.get('status', 'taken')).lower()}", answer, as_json=as_json)
 
 
 def _amount(text: str) -> float | int:

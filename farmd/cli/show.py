@@ -1,5 +1,6 @@
 """Answers for eyes: lists as tables, single things as cards. `--json` prints the daemon's own text instead."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from farmd.cli.talk import Answer
 
+PIPE_WIDTH = 240
 Column = tuple[str, str | Callable[[Mapping[str, Any]], Any]]
 
 
@@ -20,7 +22,7 @@ def listing(answer: Answer, columns: Sequence[Column], *, as_json: bool) -> None
     table = _table([title for title, _ in columns])
     for row in answer.rows:
         table.add_row(*(_plain(row.get(key) if isinstance(key, str) else key(row)) for _, key in columns))
-    console = Console()
+    console = _paper()
     console.print(table)
     data = answer.data
     if data.get("totalPages", 1) > 1:
@@ -33,7 +35,7 @@ def card(answer: Answer, *, as_json: bool) -> None:
         print(answer.text)
         return
     data = answer.data
-    console = Console()
+    console = _paper()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -49,6 +51,11 @@ def card(answer: Answer, *, as_json: bool) -> None:
 def done(words: str, answer: Answer, *, as_json: bool) -> None:
     """What an act came to, in one line."""
     print(answer.text if as_json else words)
+
+
+def _paper() -> Console:
+    """The terminal as wide as it is; a pipe wide enough that no id is ever folded."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
 
 
 def _table(titles: Sequence[str]) -> Table:

@@ -72,4 +72,4 @@ def replay(
 ) -> None:
     """Send past events again."""
     answer = ask("POST", f"/api/webhooks/{webhook}/replay", {"after": after})
-    done(f"events after {after} are on their way again", answer, as_json=as_json)
+    done(f"{answer.data.get('queued')} events after {after} are on their way again", answer, as_json=as_json)

@@ -42,6 +42,7 @@ class Fleet:
         for printer in printers:
             if printer.id not in self._tasks:
                 self._start(printer, drivers[printer.id])
+        self._store.ring({"jobs", "printers"})  # what waited for such a printer may go on
 
     def _build(self, printer: PrinterSettings) -> Driver:
         return self._factories[printer.driver].create(printer.id, printer.options)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Engine as Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -96,7 +97,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for a `sqlite:///` or `postgresql+psycopg://` URL; SQLite in WAL mode with full durability."""
+    """An engine for a `sqlite:///` or `postgresql+psycopg://` URL; SQLite in WAL mode, fully durable. Raises `StoreFailed`."""
     if url.startswith("sqlite"):
         engine = create_engine(
             url,
@@ -107,7 +108,10 @@ def open_engine(url: str) -> Engine:
         )
         _prepare_sqlite(engine)
         return engine
-    return create_engine(url, pool_size=4, max_overflow=4, pool_pre_ping=True)
+    try:
+        return create_engine(url, pool_size=4, max_overflow=4, pool_pre_ping=True)
+    except ImportError as error:
+        raise StoreFailed("PostgreSQL needs one more package: pip install 'farmd[postgresql]'") from error
 
 
 class Store:

@@ -168,5 +168,7 @@ def hold_job(tx: Tx, job: Row, code: str, detail: str) -> None:
     """Note what a job waits for (a model, a slicer, a printer); not a status, and gone with the job's next move."""
     waits = {"code": code, "detail": detail}
     if job["waits_for"] != waits:
+        if job["waits_for"] is not None:
+            clear_attention(tx, job["order_id"], job["waits_for"]["code"], jobId=job["id"])
         tx.connection.execute(update(t.jobs).where(t.jobs.c.id == job["id"]).values(waits_for=waits))
         raise_attention(tx, job["order_id"], code, detail, jobId=job["id"])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from farmd.store import printing
+from farmd.store import making, printing
 from farmd.store import tables as t
 from farmd.store.rows import get
 from tests.fleet_farm import eventually, fleet_farm
@@ -157,6 +157,18 @@ def test_one_hanging_printer_does_not_hold_up_another(tmp_path):
             await farm.clear("p2")
             await eventually(lambda: _is(farm, order, "ready"), 10)
             await farm.virtual["p1"].unhang()
+
+    asyncio.run(run())
+
+
+def test_a_job_that_waits_for_something_else_says_only_that(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path) as farm:
+            order = await farm.order(1)
+            job = (await farm.view(order))["jobs"][0]["id"]
+            for code in ("model_missing", "no_printer"):
+                await farm.store.write(lambda tx, code=code: making.hold(tx, job, code, "wait"))
+            assert [entry["code"] for entry in (await farm.view(order))["attention"]] == ["no_printer"]
 
     asyncio.run(run())
 

@@ -66,6 +66,26 @@ def test_a_misspelt_key_is_refused_with_its_line(tmp_path):
     assert f":{line}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (
+            "[farm]",
+            '[payments]\nprovider = "stripe"\n[payments.stripe]\napi_key = "sk_test_1"\nmode = "poll"\n[farm]',
+            "payments by hand only",
+        ),
+        ("sqlite:///farmd.db", "postgresql+psycopg://127.0.0.1/farm", "farmd[postgresql]"),
+    ],
+)
+def test_what_this_farmd_has_not_got_is_said_in_one_line(tmp_path, before, after, words):
+    farm = DaemonProcess(tmp_path)
+    farm.config.write_text(farm.config.read_text().replace(before, after))
+    done = subprocess.run([FARMD, "run", "--config", farm.config], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_without_a_slicer_the_farm_runs_and_says_what_waits(tmp_path, virtual):
     farm = DaemonProcess(tmp_path, virtual, more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n')
     shop = Shop(farm, farm.make_key("shop", "admin"))
