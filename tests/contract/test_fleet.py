@@ -161,6 +161,30 @@ def test_one_hanging_printer_does_not_hold_up_another(tmp_path):
     asyncio.run(run())
 
 
+def test_a_printer_that_ejects_its_parts_prints_plate_after_plate_by_itself(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path, bed_clear="auto", ejects=True) as farm:
+            order = await farm.order(2, 2, 1, seconds=1)
+            await eventually(lambda: _is(farm, order, "ready"), 40)
+            assert len(farm.virtual["p1"].history) == 3
+            assert farm.virtual["p1"].crashes == 0
+            assert await farm.bed("p1") == "clear"
+
+    asyncio.run(run())
+
+
+def test_a_printer_that_ejects_waits_for_a_person_after_a_cancel(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path, bed_clear="auto", ejects=True) as farm:
+            order = await farm.order(1, seconds=600)
+            await eventually(lambda: _is(farm, order, "printing"))
+            await farm.cancel(order)
+            await eventually(lambda: _cancelled(farm, order, "stopped"))
+            assert await farm.bed("p1") == "occupied"
+
+    asyncio.run(run())
+
+
 def test_a_job_that_waits_for_something_else_says_only_that(tmp_path):
     async def run() -> None:
         async with fleet_farm(tmp_path) as farm:
