@@ -61,12 +61,18 @@ def _enable(tx, farm: FleetFarm) -> None:
 async def _disaster(farm: FleetFarm, chance: random.Random) -> str:
     machine = chance.choice([*farm.virtual.values()])
     kind = chance.choice(
-        ["restart", "restart", "lost_reply", "lost_upload", "drop_link", "offline", "power", "foreign", "hang", "calm", "calm"]
+        ["restart", "restart", "lost_reply", "lost_upload", "drop_link", "offline", "power", "foreign", "hang", "blackout", "calm"]
     )
     match kind:
         case "restart":
             await farm.close()
             await asyncio.sleep(chance.random())
+            await farm.open()
+        case "blackout":  # the print ends and the power fails while nobody watches: no history is left of a finished part
+            await farm.close()
+            await asyncio.sleep(2.5)
+            await machine.lose_power()
+            await machine.restore_power()
             await farm.open()
         case "lost_reply":
             machine.lose_start_answer()
