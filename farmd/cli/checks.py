@@ -41,7 +41,7 @@ async def check_store(settings: Settings) -> AsyncIterator[Finding]:
     """Place, integrity, schema, room on the disk."""
     database = Path(settings.store_url.removeprefix("sqlite:///")) if settings.store_url.startswith("sqlite") else None
     if database is not None:
-        place = _writable(database if database.exists() else _existing(database.parent))
+        place = _writable(database) if database.exists() else _can_be_made(database)
         yield Finding("store", "place", place is None, place or f"{database} can be written")
         if place is not None:
             return
@@ -53,7 +53,7 @@ async def check_store(settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield Finding("store", "schema", True, "no store yet: the first start makes it")
     folder = _existing(settings.files)
-    place = _writable(folder)
+    place = _can_be_made(settings.files / "anything")
     yield Finding("store", "files", place is None, place or f"{settings.files} can be written")
     for name, where in {"data": _existing(database.parent) if database else folder, "files": folder}.items():
         free = shutil.disk_usage(where).free
@@ -72,6 +72,12 @@ def _writable(path: Path) -> str | None:
     if os.access(path, os.W_OK) and os.access(path if path.is_dir() else path.parent, os.W_OK | os.X_OK):
         return None
     return f"{path} cannot be written: give it to the user farmd runs as (chown, chmod u+w)"
+
+
+def _can_be_made(path: Path) -> str | None:
+    """What keeps a file and the folders above it from being made."""
+    above = _existing(path.parent)
+    return _writable(above) if above.is_dir() else f"{above} is no folder, so {path} cannot be made: name another place"
 
 
 def _look_inside(url: str, database: Path | None) -> Finding:
