@@ -89,16 +89,16 @@ def _unreachable(url: str, error: httpx.HTTPError) -> Complaint:
 
 
 def _judge(url: str, response: httpx.Response) -> Answer:
-    if response.is_success:
-        return Answer(response.text)
     try:
-        problem = response.json()
+        said = response.json() if response.content else {}
     except ValueError:
-        problem = None
-    if not isinstance(problem, dict) or not ({"detail", "title"} & problem.keys()):
+        said = None
+    if response.is_success and isinstance(said, dict):
+        return Answer(response.text)
+    if not isinstance(said, dict) or not ({"detail", "title"} & said.keys()):
         raise Complaint(f"{url} answered {response.status_code} and not in farmd's words: is FARMD_URL right?")
     if response.status_code == 401:
         raise Complaint("the key was not accepted: set FARMD_API_KEY to one made by `farmd keys create`")
-    words = str(problem.get("detail") or problem["title"])
-    faults = [f"{fault.get('pointer', '')}: {fault.get('detail', '')}" for fault in problem.get("errors") or []]
+    words = str(said.get("detail") or said["title"])
+    faults = [f"{fault.get('pointer', '')}: {fault.get('detail', '')}" for fault in said.get("errors") or []]
     raise Complaint("; ".join([words, *faults]))
