@@ -7,10 +7,10 @@ import typer
 from farmd.cli.bodies import without_nothing
 from farmd.cli.show import card, done, listing
 from farmd.cli.talk import ask
-from farmd.cli.words import AsJson, Limit, Page, group
+from farmd.cli.words import AsJson, Limit, Page, group, in_path
 
 app = group("jobs", "What is being made.")
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="For example job-77b1c0de5a12.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", parser=in_path, help="For example job-77b1c0de5a12.")]
 COLUMNS = (
     ("job", "id"),
     ("state", "state"),

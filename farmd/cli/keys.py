@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from farmd.cli.complaint import Complaint
 from farmd.cli.words import AsJson, ConfigFile, group, settings_of
 
 app = group("keys", "Who may speak to the daemon.")
@@ -33,6 +34,8 @@ def create(
     """Make a key and print it, alone and once; it cannot be shown again."""
     from farmd.cli.key_store import make_key
 
+    if role is Role.customer and customer is None:
+        raise Complaint("a customer's key needs the customer's id: give --customer ID")
     print(make_key(settings_of(config), name, role, customer))
 
 

@@ -9,10 +9,10 @@ from farmd.cli.bodies import pairs, read_body, without_nothing
 from farmd.cli.complaint import Complaint
 from farmd.cli.show import card, done, listing
 from farmd.cli.talk import Answer, ask
-from farmd.cli.words import AsJson, Limit, Page, group
+from farmd.cli.words import AsJson, Limit, Page, group, in_path
 
 app = group("orders", "What customers bought.")
-OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="For example ord-3f9c21b0a7d4.")]
+OrderId = Annotated[str, typer.Argument(metavar="ORDER", parser=in_path, help="For example ord-3f9c21b0a7d4.")]
 Text = Annotated[str | None, typer.Option()]
 COLUMNS = (
     ("order", "id"),

@@ -8,10 +8,10 @@ from farmd.cli.bodies import without_nothing
 from farmd.cli.complaint import Complaint
 from farmd.cli.show import card, done, listing
 from farmd.cli.talk import ask
-from farmd.cli.words import AsJson, group
+from farmd.cli.words import AsJson, group, in_path
 
 app = group("printers", "The machines and their beds.")
-PrinterId = Annotated[str, typer.Argument(metavar="PRINTER", help="Its id in farmd.toml, for example mk3-01.")]
+PrinterId = Annotated[str, typer.Argument(metavar="PRINTER", parser=in_path, help="Its id in farmd.toml, for example mk3-01.")]
 COLUMNS = (
     ("printer", "id"),
     ("phase", "phase"),

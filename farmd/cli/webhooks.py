@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from farmd.cli.bodies import without_nothing
-from farmd.cli.show import done, listing
+from farmd.cli.show import card, done, listing
 from farmd.cli.talk import ask
-from farmd.cli.words import AsJson, group
+from farmd.cli.words import AsJson, group, in_path
 
 app = group("webhooks", "Who is told what happens.")
-WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="For example wh-19af03c2.")]
+WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", parser=in_path, help="For example wh-19af03c2.")]
 
 
 @app.command("list", epilog="Example: farmd webhooks list")
@@ -18,6 +18,12 @@ def list_webhooks(as_json: AsJson = False) -> None:
     """List subscriptions."""
     columns = (("webhook", "id"), ("url", "url"), ("events", "events"), ("active", "active"), ("why not", "disabledReason"))
     listing(ask("GET", "/api/webhooks"), columns, as_json=as_json)
+
+
+@app.command(epilog="Example: farmd webhooks show wh-19af03c2")
+def show(webhook: WebhookId, as_json: AsJson = False) -> None:
+    """Show one subscription."""
+    card(ask("GET", f"/api/webhooks/{webhook}"), as_json=as_json)
 
 
 @app.command(epilog="Example: farmd webhooks create https://n8n.local/webhook/orders --event order.paid --event order.shipped")

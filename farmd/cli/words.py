@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -21,6 +22,11 @@ def group(name: str, words: str) -> typer.Typer:
     """A noun with its verbs, as every noun looks."""
     settings: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": False}
     return typer.Typer(name=name, help=words, epilog=f"Example: farmd {name} list", **settings)
+
+
+def in_path(text: str) -> str:
+    """An id as one step of an address: whatever it holds, it leads nowhere else."""
+    return quote(text, safe="")
 
 
 def settings_of(config: Path | None) -> Settings:
