@@ -4,16 +4,17 @@ What is used here is the `farmd` command, HTTP and signals; nothing of farmd is 
 """
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.daemon_process import FARMD, DaemonProcess, free_port, wait_for
+from tests.daemon_process import FARMD, DaemonProcess, wait_for
 from tests.models import cube, stl
 from tests.shop import ADDRESS
 
@@ -23,19 +24,35 @@ PROBLEM = {"type", "title", "status", "detail", "instance", "code", "errors"}
 CUBE = {"id": "sku-pla-black-20mm-cube", "name": "Cube 20 mm", "unitPrice": 12.50, "material": "PLA", "color": "#1a1a1a"}
 
 
+def free_ports(count: int) -> int:
+    """The first of `count` free ports in a row, below those that the system hands out by itself."""
+    for first in range(20_000 + os.getpid() % 1000 * 10, 32_000, 10):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise AssertionError("no free ports")
+
+
 class VirtualPrinters:
     """`farmd virtual` on fixed ports, so that it can go away and come back."""
 
     def __init__(self, folder: Path, count: int, speed: float) -> None:
         self.file = folder / "virtual.toml"
-        self._argv = ["--octoprint", str(count), "--speed", str(speed), "--port", str(free_port()), "--write", str(self.file)]
+        first = free_ports(count)
+        self._argv = ["--octoprint", str(count), "--speed", str(speed), "--port", str(first), "--write", str(self.file)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
         """Returns their [[printers]] blocks."""
         self.file.unlink(missing_ok=True)
-        self._process = subprocess.Popen([FARMD, "virtual", *self._argv], stdout=subprocess.DEVNULL)
-        wait_for(lambda: self.file.exists() and "[[printers]]" in self.file.read_text(), 30)
+        self._process = process = subprocess.Popen([FARMD, "virtual", *self._argv], stdout=subprocess.DEVNULL)
+
+        def answer() -> bool:
+            assert process.poll() is None, "farmd virtual ended; its complaint is on stderr"
+            return self.file.exists()
+
+        wait_for(answer, 30)
         return self.file.read_text()
 
     def kill(self) -> None:
