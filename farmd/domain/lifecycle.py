@@ -138,6 +138,8 @@ ATTEMPT_MOVES: dict[tuple[AttemptState, AttemptSignal], AttemptState] = {
     **{(state, _T.LOSE): _A.UNKNOWN for state in _ON_MACHINE},
 }
 
+ATTEMPT_BEFORE_START = frozenset(_BEFORE_START)
+"""An attempt whose start command has certainly not left."""
 ATTEMPT_LIVE = frozenset({*_BEFORE_START, *_ON_MACHINE})
 """An attempt that holds its printer."""
 ATTEMPT_UNSETTLED = ATTEMPT_LIVE | {_A.UNKNOWN}

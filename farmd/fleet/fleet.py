@@ -12,6 +12,7 @@ from farmd.fleet.hands import Hands
 from farmd.fleet.registry import Registry
 from farmd.fleet.staging import Staging
 from farmd.fleet.supervisor import Supervisor
+from farmd.store import printing
 from farmd.store.engine import Store
 from farmd.store.work import register_printers
 
@@ -35,6 +36,7 @@ class Fleet:
         drivers = {printer.id: self._build(printer) for printer in printers}
         before = dict(self._registry.settings())
         await self._store.write(lambda tx: register_printers(tx, settings))
+        await self._store.write(lambda tx: printing.abandoned(tx, drivers.keys()))
         self._registry.configure(printers)
         for printer_id in [*self._tasks]:
             if before.get(printer_id) != self._registry.settings().get(printer_id):

@@ -129,7 +129,12 @@ class Hands:
 
     async def _start(self, attempt: Row, driver: Driver) -> bool:
         remote = RemoteFile(attempt["remote_path"], attempt["id"], attempt["remote_size"])
-        sent = await self.store.write(lambda tx: printing.start_sent(tx, attempt))  # a wish to cancel meanwhile is a Conflict
+        try:
+            sent = await self.store.write(lambda tx: printing.start_sent(tx, attempt))  # a wish to cancel meanwhile is a Conflict
+        except printing.StartWithheld as error:
+            reason = str(error)
+            await self.store.write(lambda tx: printing.failed(tx, attempt, reason, blame_plate=False))
+            return True
         try:
             await driver.start(remote)
         except Unauthorized as error:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import structlog
 
-from drivers.contract import Driver, DriverError, Outcome, Snapshot, Unauthorized
+from drivers.contract import Driver, DriverError, Outcome, Phase, Snapshot, Unauthorized
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import AttemptState, IllegalMove
 from farmd.domain.ports import World
@@ -54,6 +54,8 @@ class Supervisor:
         self._since = world.monotonic()
         self._asked: dict[str, _Asked] = {}
         self._stall = StallWatch()
+        self._file: str | None = None  # the last file seen on the machine
+        self._leftover: str | None = None  # a stranger's file found there after we had been away
         self._bell = store.watch("attempts")
         self._log = log.bind(printer=settings.id)
 
@@ -90,6 +92,11 @@ class Supervisor:
         if before is None or (before.phase, before.token, before.epoch) != (snapshot.phase, snapshot.token, snapshot.epoch):
             self._since = now
             self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
+        if snapshot.phase is not Phase.OFFLINE:
+            away = before is None or before.epoch != snapshot.epoch or before.phase is Phase.OFFLINE
+            if away and snapshot.file is not None and snapshot.token is None and snapshot.file != self._file:
+                self._leftover = snapshot.file
+            self._file = snapshot.file
         stalled = self._stall.look(snapshot, now)
         self._registry.see(self.settings.id, sight(snapshot, self._world.now(), stalled=stalled))
         self._bell.ring()
@@ -126,11 +133,16 @@ class Supervisor:
 
     async def _look(self) -> float:
         """Take every step that is due now; returns how long nothing can be expected to happen."""
+        if self._leftover is not None:
+            file, self._leftover = self._leftover, None
+            await self._store.write(lambda tx: printing.foreign_leftover(tx, self.settings.id, file))
         while True:
             row = await self._store.read(lambda c: printing.live_attempt(c, self.settings.id))
             unknown = await self._store.read(lambda c: printing.unknown_attempts(c, self.settings.id))
+            attempts = [*([row] if row else []), *unknown]
+            self._asked = {attempt["id"]: self._asked[attempt["id"]] for attempt in attempts if attempt["id"] in self._asked}
             moved = False
-            for attempt in [*([row] if row else []), *unknown]:
+            for attempt in attempts:
                 moved |= await self._reconcile(attempt)
             if not row:
                 await self._mind_strangers(unknown)

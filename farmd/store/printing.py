@@ -4,14 +4,14 @@ Called by the fleet alone. Each function is one transaction's worth of truth; th
 a start command out, and clear only by a person or by a machine that ejects its parts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from farmd.domain.lifecycle import ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
+from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
 from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
@@ -33,6 +33,10 @@ class Bed(StrEnum):
 
 class NotAssignable(Exception):
     """The plate or the printer is not free any more; nothing was written."""
+
+
+class StartWithheld(Exception):
+    """Something changed since the plate was assigned, and no start may leave; nothing was written."""
 
 
 def live_attempt(connection: Connection, printer_id: str) -> Row | None:
@@ -118,7 +122,16 @@ def uploaded(tx: Tx, attempt: Row, path: str, size: int) -> Row:
 
 
 def start_sent(tx: Tx, attempt: Row) -> Row:
-    """Commit this *before* the start command leaves: from here on the bed is dirty and an idle printer proves nothing."""
+    """Commit this *before* the start command leaves: from here on the bed is dirty and an idle printer proves nothing. Raises
+    `StartWithheld` when the bed, the filament or the printer's use changed since the plate was assigned."""
+    printer, job = get(tx.connection, t.printers, attempt["printer_id"]), get(tx.connection, t.jobs, attempt["job_id"])
+    if printer["bed"] != Bed.CLEAR:
+        raise StartWithheld(f"the bed of {printer['id']} is {printer['bed']}: {printer['bed_note']}")
+    loaded, needed = (printer["material"], printer["color"]), (job["material"], job["color"])
+    if [(word or "").casefold() for word in loaded] != [word.casefold() for word in needed]:
+        raise StartWithheld(f"{printer['id']} has {loaded[0]} {loaded[1]} loaded now, the job needs {needed[0]} {needed[1]}")
+    if not printer["enabled"] or printer["quarantined"]:
+        raise StartWithheld(f"{printer['id']} was taken out of use")
     set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"start of {attempt['id']} was sent")
     return advance_attempt(tx, attempt, AttemptSignal.SEND_START, start_sent_at=tx.world.now())
 
@@ -259,6 +272,24 @@ def foreign_print(tx: Tx, printer_id: str, file: str | None) -> None:
     if printer["bed"] != Bed.UNKNOWN or printer["bed_note"] != note:
         set_bed(tx, printer_id, Bed.UNKNOWN, note)
         emit(tx, "printer.foreign_print", printerId=printer_id, file=file)
+
+
+def foreign_leftover(tx: Tx, printer_id: str, file: str) -> None:
+    """We were away, and the machine holds a file that is not ours: a part of it may lie on a bed we remember as clear."""
+    if get(tx.connection, t.printers, printer_id)["bed"] == Bed.CLEAR:
+        foreign_print(tx, printer_id, file)
+
+
+def abandoned(tx: Tx, printer_ids: Collection[str]) -> None:
+    """What was under way on printers that are in the configuration no more: not started goes elsewhere, started is in doubt."""
+    for attempt in tx.connection.execute(select(t.attempts).where(t.attempts.c.state.in_(ATTEMPT_LIVE))).mappings().all():
+        if attempt["printer_id"] in printer_ids:
+            continue
+        reason = f"{attempt['printer_id']} was taken out of the configuration"
+        if AttemptState(attempt["state"]) in ATTEMPT_BEFORE_START:
+            failed(tx, attempt, reason, blame_plate=False)
+        else:
+            lost(tx, attempt, reason)
 
 
 def surrendered(tx: Tx, attempt: Row, reason: str) -> None:

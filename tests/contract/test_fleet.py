@@ -1,6 +1,7 @@
 """The fleet against virtual OctoPrints on real sockets: nothing printed twice, nothing lost, no start on a part."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,58 @@ def test_a_printer_that_ejects_waits_for_a_person_after_a_cancel(tmp_path):
             await farm.cancel(order)
             await eventually(lambda: _cancelled(farm, order, "stopped"))
             assert await farm.bed("p1") == "occupied"
+
+    asyncio.run(run())
+
+
+def test_what_somebody_printed_while_the_daemon_was_away_makes_the_bed_doubtful(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path) as farm:
+            await eventually(lambda: farm.registry.live("p1").phase == "idle")
+            await farm.clear("p1")
+            await farm.close()
+            farm.virtual["p1"].start_foreign(1)
+            await eventually(lambda: farm.virtual["p1"].state == "Operational")
+            await farm.open()
+            await farm.order(1)
+            await eventually(lambda: _bed(farm, "p1", "unknown"))
+            await farm.dispatcher.match()
+            assert not await farm.attempts()
+            assert farm.virtual["p1"].crashes == 0
+
+    asyncio.run(run())
+
+
+def test_no_start_leaves_for_a_bed_that_came_into_doubt(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path) as farm:
+            await eventually(lambda: farm.registry.live("p1").phase == "idle")
+            farm.virtual["p1"].set_delay(0.3)  # time for a doubt while the file goes up
+            await farm.order(1)
+            await farm.clear("p1")
+            await eventually(lambda: _count(farm, 1))
+            await farm.store.write(lambda tx: printing.set_bed(tx, "p1", printing.Bed.UNKNOWN, "somebody leaned on it"))
+            attempt = await eventually(lambda: _one_in(farm, "FAILED"))
+            assert "somebody leaned on it" in attempt["reason"]
+            assert attempt["start_sent_at"] is None
+            assert farm.virtual["p1"].history == []
+            assert await farm.bed("p1") == "unknown"
+
+    asyncio.run(run())
+
+
+def test_a_printer_taken_out_of_the_configuration_leaves_no_order_hanging(tmp_path):
+    async def run() -> None:
+        async with fleet_farm(tmp_path) as farm:
+            order = await farm.order(1, seconds=3)
+            await farm.clear("p1")
+            await eventually(lambda: _is(farm, order, "printing"))
+            await farm.fleet.apply(replace(farm.settings, printers=()))
+            assert (await farm.attempts())[0]["state"] == "UNKNOWN"
+            assert (await farm.view(order))["attention"][0]["code"] == "attempt_unknown"
+            await farm.fleet.apply(farm.settings)
+            await eventually(lambda: _is(farm, order, "ready"))
+            assert len(farm.virtual["p1"].history) == 1
 
     asyncio.run(run())
 
