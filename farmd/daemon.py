@@ -42,6 +42,7 @@ from farmd.timers import Timers
 from farmd.world import SystemWorld
 
 GRACE = 2  # seconds an open connection gets at shutdown
+STUCK_AFTER = 120.0  # seconds without a turn of the pipeline or the dispatcher, which look every 30 s at the latest
 BEAT = 10.0  # seconds between signs of life when systemd does not say otherwise
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ log = structlog.get_logger()
 class _Farm:
     """Every room of a running daemon."""
 
+    world: World
     store: Store
     registry: Registry
     fleet: Fleet
@@ -169,10 +171,11 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         server_header=False,
     )
     return _Farm(
+        world=world,
         store=store,
         registry=registry,
         fleet=fleet,
-        worker=Worker(store, slices, settings.files / "geometry", registry.settings),
+        worker=Worker(store, world, slices, settings.files / "geometry", registry.settings),
         dispatcher=Dispatcher(store, world, registry),
         courier=Courier(store, world, policy),
         feed=feed,
@@ -237,9 +240,19 @@ async def _stay_alive(farm: _Farm, notifier: Notifier) -> None:
     beat = (notifier.watchdog_seconds() or 2 * BEAT) / 2
     ready = False
     while True:
-        await farm.store.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
-        if farm.fleet.supervised() and farm.server.started:
+        if farm.server.started and await _turns(farm):
             words = f"STATUS={len(farm.registry.settings())} printers supervised"
             notifier.send(*(["WATCHDOG=1"] if ready else ["READY=1"]), words)
             ready = True
         await asyncio.sleep(beat if ready else 0.05)
+
+
+async def _turns(farm: _Farm) -> bool:
+    """Whether the store answers, every printer has its supervisor, and the farm's loops come round."""
+    try:
+        await farm.store.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+    except StoreFailed as error:
+        log.error("farmd.store_does_not_answer", error=str(error))
+        return False
+    oldest = min(farm.worker.turned_at, farm.dispatcher.turned_at)
+    return farm.fleet.supervised() and farm.world.monotonic() - oldest < STUCK_AFTER

@@ -24,6 +24,7 @@ class Dispatcher:
         self._store, self._world, self._registry = store, world, registry
         self._bell = store.watch("jobs", "attempts", "printers")
         self._phases: dict[str, tuple[str, bool]] = {}
+        self.turned_at = world.monotonic()  # when the loop last came round, for the watchdog
         registry.listen(self._sighted)
 
     def _sighted(self, printer_id: str) -> None:
@@ -36,6 +37,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Match, then wait for the next change."""
         while True:
+            self.turned_at = self._world.monotonic()
             try:
                 await self.match()
             except StoreFailed as error:

@@ -14,6 +14,7 @@ import structlog
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import IllegalMove, JobSignal, JobState
 from farmd.domain.model import Size
+from farmd.domain.ports import World
 from farmd.domain.slicing import PrinterClass, SliceOptions, SliceRejected, SlicerFailed, SlicerUnavailable
 from farmd.pipeline.plate import capacity, split
 from farmd.pipeline.profiles import ProfileError
@@ -60,9 +61,16 @@ class Worker:
     """Runs for ever; `run` returns only when cancelled."""
 
     def __init__(
-        self, store: Store, slices: SliceService, geometry: Path, printers: Callable[[], Mapping[str, PrinterSettings]]
+        self,
+        store: Store,
+        world: World,
+        slices: SliceService,
+        geometry: Path,
+        printers: Callable[[], Mapping[str, PrinterSettings]],
     ) -> None:
-        self._store, self._slices, self._geometry, self._printers = store, slices, geometry, printers
+        self._store, self._world, self._slices = store, world, slices
+        self._geometry, self._printers = geometry, printers
+        self.turned_at = world.monotonic()  # when the loop last came round, for the watchdog
         self._bell = store.watch("jobs")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tries: dict[str, int] = {}
@@ -71,6 +79,7 @@ class Worker:
         """Start what can be started, drop what was cancelled, wait for the next change."""
         try:
             while True:
+                self.turned_at = self._world.monotonic()
                 try:
                     await self._look()
                 except StoreFailed as error:
