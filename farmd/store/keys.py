@@ -12,6 +12,7 @@ from farmd.store.rows import Missing, Row, add, find
 
 ROLES = ("customer", "operator", "admin")
 _ID_LENGTH, _SECRET_LENGTH = 10, 43  # 43 letters and digits hold 256 bits
+_LONGEST_NAME = 100
 
 
 def fingerprint(secret: str) -> str:
@@ -28,6 +29,8 @@ def create_key(tx: Tx, name: str, role: str, customer_id: str | None = None) -> 
         raise ValueError("a customer's key needs the customer's id" if role == "customer" else f"an {role}'s key has no customer")
     if not name.strip():
         raise ValueError("a key needs a name")
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ValueError(f"a key's name is printable text on one line of at most {_LONGEST_NAME} characters")
     if tx.connection.execute(select(t.api_keys.c.id).where(t.api_keys.c.name == name)).first() is not None:
         raise Conflict(f"there is a key named {name!r} already; revoke it or choose another name")
     key_id, secret = tx.world.secret(_ID_LENGTH), tx.world.secret(_SECRET_LENGTH)
