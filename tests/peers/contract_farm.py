@@ -116,13 +116,15 @@ class Farm:
 
 
 @contextmanager
-def running_farm(folder: Path, printers: int = 0, speed: float = 200, more: str = "") -> Iterator[Farm]:
-    """A farm from its first key to its SIGTERM."""
+def running_farm(
+    folder: Path, printers: int = 0, speed: float = 200, more: str = "", roles: tuple[str, ...] = ("admin",)
+) -> Iterator[Farm]:
+    """A farm from its first key to its SIGTERM; keys are made of these roles."""
     virtual = VirtualPrinters(folder, printers, speed) if printers else None
     daemon = DaemonProcess(folder, virtual.start() if virtual else "", more=more)
     try:
-        keys = {role: daemon.make_key(role, role) for role in ("operator", "admin")}
-        keys["customer"] = daemon.make_key("customer", "customer", "--customer", CUSTOMER)
+        owner = {"customer": ("--customer", CUSTOMER)}
+        keys = {role: daemon.make_key(role, role, *owner.get(role, ())) for role in roles}
         daemon.start()
         yield Farm(daemon, keys, virtual)
         assert daemon.stop() < 5

@@ -27,7 +27,7 @@ LONE = ["run", "demo", "doctor", "virtual"]
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
     more = '[slicer]\ncommand = "/nowhere/prusa-slicer"\n'
-    with running_farm(tmp_path_factory.mktemp("farm"), printers=1, more=more) as running:
+    with running_farm(tmp_path_factory.mktemp("farm"), printers=1, more=more, roles=("admin", "customer")) as running:
         running.ok("POST", "/api/skus", CUBE)
         yield running
 
@@ -240,16 +240,14 @@ def test_the_life_of_a_key(farm):
     key = made.strip()
     assert farm.cli("printers", "list", FARMD_API_KEY=key).returncode == 0
     complains(farm.cli("keys", "create", "office", "--role", "admin"), "office", code=1)
-    listed = fine(farm.cli("keys", "list"))
-    assert "office" in listed
-    assert key not in listed + fine(farm.cli("keys", "list", "--json"))
+    listed = fine(farm.cli("keys", "list", "--json"))
+    assert "office" in [row["name"] for row in json.loads(listed)["data"]]
+    assert key not in listed
     fine(farm.cli("keys", "revoke", "office"))
     complains(farm.cli("printers", "list", FARMD_API_KEY=key), "key", code=1)
     complains(farm.cli("keys", "revoke", "office"), "farmd keys list", code=1)
     complains(farm.cli("keys", "create", "shopper", "--role", "customer"), "--customer")
-    complains(farm.cli("keys", "create", "boss", "--role", "admin", "--customer", "c"), "customer")
-    for name in ("", " ", "a\nb", "x" * 10_000):
-        complains(farm.cli("keys", "create", name, "--role", "admin"))
+    complains(farm.cli("keys", "create", "a\nb", "--role", "admin"), "one line")
 
 
 def test_no_key_stands_in_the_store_or_the_log(farm):

@@ -18,7 +18,8 @@ SEED_EVENTS = {"order.created", "order.paid", "order.printing", "order.ready", "
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
-    with running_farm(tmp_path_factory.mktemp("farm"), more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n') as running:
+    more = '[slicer]\ncommand = "/nowhere/prusa-slicer"\n'
+    with running_farm(tmp_path_factory.mktemp("farm"), more=more, roles=("admin", "customer")) as running:
         running.ok("POST", "/api/skus", CUBE)
         yield running
 

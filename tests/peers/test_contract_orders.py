@@ -30,7 +30,8 @@ WORDS = ["pending_payment", "paid", "processing", "printing", "post_processing",
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
-    with running_farm(tmp_path_factory.mktemp("farm"), more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n') as running:
+    more = '[slicer]\ncommand = "/nowhere/prusa-slicer"\n'
+    with running_farm(tmp_path_factory.mktemp("farm"), more=more, roles=("admin", "customer")) as running:
         running.ok("POST", "/api/skus", CUBE)
         running.ok("POST", "/api/skus", CUBE | {"id": "gone", "active": False})
         yield running

@@ -56,7 +56,7 @@ OPEN = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/"]
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
     more = '[slicer]\ncommand = "/nowhere/prusa-slicer"\n'
-    with running_farm(tmp_path_factory.mktemp("farm"), printers=1, more=more) as running:
+    with running_farm(tmp_path_factory.mktemp("farm"), printers=1, more=more, roles=ROLES) as running:
         running.ok("POST", "/api/skus", CUBE)
         yield running
 
