@@ -138,14 +138,18 @@ def relaxed(plate: PlateView, printers: Sequence[PrinterView]) -> PlateView:
     return plate
 
 
+def _mean_seconds(plates: Iterable[PlateView]) -> float:
+    every = [seconds for plate in plates for seconds in plate.seconds.values()]
+    return max(sum(every) / len(every), 60.0) if every else 60.0
+
+
 def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list[Match]:
     """Pairs to start now, each plate and each printer at most once, best first."""
     waiting = [relaxed(plate, printers) for plate in plates]
     free = [p for p in printers if p.enabled and p.online and p.idle and not p.holding and p.bed == "clear" and not p.quarantined]
     if not waiting or not free:
         return []
-    every = [seconds for plate in waiting for seconds in plate.seconds.values()]
-    mean = max(sum(every) / len(every), 60.0) if every else 60.0
+    mean = _mean_seconds(waiting)
     ranked = sorted(
         ((index(plate, printer, mean), plate, printer) for printer in free for plate in waiting if not refusals(plate, printer)),
         key=lambda entry: (-entry[0], entry[1].id, entry[2].id),
@@ -160,8 +164,10 @@ def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list
 
 
 def place_in_queue(plate: PlateView, others: Iterable[PlateView], printer: PrinterView) -> int:
-    """1 for the plate this printer would take first among those it may ever take."""
-    mean = max(plate.seconds.get(printer.class_key, 60), 60)
+    """1 for the plate this printer would take first among those it may ever take; `others` are all that wait, by the order of which
+    `assign` decides."""
+    others = list(others)
+    mean = _mean_seconds(others)
     mine = index(plate, printer, mean)
     ahead = (other for other in others if other.id != plate.id and not misfits(other, printer))
     return 1 + sum(1 for other in ahead if (index(other, printer, mean), plate.id) > (mine, other.id))
