@@ -196,6 +196,23 @@ def test_why_tells_the_place_behind_an_earlier_job(farm):
     assert name in farm.ok("GET", f"/api/jobs/{farm.job(busy)['id']}/why")["summary"]
 
 
+def test_the_places_in_the_queue_are_those_the_printer_takes_them_in(farm):
+    name = only(farm)
+    waiting = [farm.order(sku, paid=True) for sku in ("small", "large", "small", "large")]
+    for order in waiting:
+        queued(farm, order)
+
+    def place(order):
+        answer = farm.ok("GET", f"/api/jobs/{farm.job(order)['id']}/why")
+        return next(each["position"] for each in answer["printers"] if each["printerId"] == name)
+
+    places = {place(order): order for order in waiting}
+    assert sorted(places) == [1, 2, 3, 4]
+    clear(farm, name)
+    begun = wait_for(lambda: [order for order in waiting if farm.job(order)["attempts"]], 20)
+    assert begun == [places[1]]
+
+
 def test_why_says_that_no_printer_is_big_enough(farm):
     farm.ok("POST", "/api/skus", {"id": "slab", "name": "Slab", "unitPrice": 1, "material": "PLA", "color": "#1a1a1a"})
     answer = farm.ask("PUT", "/api/skus/slab/model", content=stl(cube(240)))
