@@ -244,8 +244,10 @@ def raw(farm, data, *, end=False):
     with socket.create_connection(("127.0.0.1", farm.daemon.port), timeout=PATIENCE) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
-            if end:
+        if end:
+            with contextlib.suppress(OSError):  # the daemon hung up before we had said everything
                 connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
             return connection.recv(65536)
         return b""
 
