@@ -21,6 +21,11 @@ def iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def iso_seconds(moment: datetime | None) -> str | None:
+    """The order API's own notation: whole seconds, as in `2024-01-15T10:00:00Z`."""
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def order_view(connection: Connection, order_id: str) -> dict[str, Any]:
     """One order in full. Raises `Missing`."""
     return order_views(connection, [get(connection, t.orders, order_id)])[0]
@@ -78,15 +83,15 @@ def _order(row: Row, lines: list[Row], jobs: list[Row], attempts: list[Row], ref
         "refunded": row["refunded"],
         "shipment": None if row["shipped_at"] is None else _shipment(row),
         "cancellation": None if row["cancelled_at"] is None else _cancellation(row, attempts, refunds),
-        "dueAt": iso(row["due_at"]),
-        "paidAt": iso(row["paid_at"]),
-        "createdAt": iso(row["created_at"]),
-        "updatedAt": iso(row["updated_at"]),
+        "dueAt": iso_seconds(row["due_at"]),
+        "paidAt": iso_seconds(row["paid_at"]),
+        "createdAt": iso_seconds(row["created_at"]),
+        "updatedAt": iso_seconds(row["updated_at"]),
     }
 
 
 def _shipment(row: Row) -> dict[str, Any]:
-    return {"carrier": row["carrier"], "trackingNumber": row["tracking_number"], "at": iso(row["shipped_at"])}
+    return {"carrier": row["carrier"], "trackingNumber": row["tracking_number"], "at": iso_seconds(row["shipped_at"])}
 
 
 def _cancellation(row: Row, attempts: list[Row], refunds: list[Row]) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def _cancellation(row: Row, attempts: list[Row], refunds: list[Row]) -> dict[str
     refund = [refund["state"].lower() for refund in refunds if refund["cause"] == "cancellation"]
     return {
         "reason": row["cancel_reason"],
-        "at": iso(row["cancelled_at"]),
+        "at": iso_seconds(row["cancelled_at"]),
         "printers": "stopping" if unsettled else "stopped" if stopping else "none",
         "refund": refund[-1] if refund else "none",
     }
