@@ -42,6 +42,8 @@ class Dispatcher:
                 await self.match()
             except StoreFailed as error:
                 log.error("dispatch.store_failed", error=str(error))
+            except Exception:  # the supervised edge: without its dispatcher the whole farm stands still
+                log.exception("dispatch.broke")
             await self._bell.wait(LOOK_AGAIN)
 
     async def match(self) -> int:
@@ -66,4 +68,9 @@ class Dispatcher:
             return await self._store.write(lambda tx: printing.assign(tx, match.plate_id, match.printer_id, class_key, token))
         except (printing.NotAssignable, Conflict) as error:
             log.info("dispatch.overtaken", why=str(error))
+            return None
+        except StoreFailed:
+            raise
+        except Exception:  # the supervised edge: rows that contradict each other keep their own plate back, not the others
+            log.exception("dispatch.not_bound", plate=match.plate_id, printer=match.printer_id)
             return None
