@@ -36,11 +36,12 @@ class Fleet:
         drivers = {printer.id: self._build(printer) for printer in printers}
         before = dict(self._registry.settings())
         await self._store.write(lambda tx: register_printers(tx, settings))
-        await self._store.write(lambda tx: printing.abandoned(tx, drivers.keys()))
         self._registry.configure(printers)
         for printer_id in [*self._tasks]:
             if before.get(printer_id) != self._registry.settings().get(printer_id):
                 await self._stop(printer_id)
+        # only now: until here a supervisor or the dispatcher might have begun something on a printer that leaves
+        await self._store.write(lambda tx: printing.abandoned(tx, drivers.keys()))
         for printer in printers:
             if printer.id not in self._tasks:
                 self._start(printer, drivers[printer.id])
