@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from drivers.contract import DriverFactory
 from drivers.octoprint import factory
 from drivers.virtual.octoprint import VirtualOctoPrint
 from farmd.config import PrinterSettings, Settings
@@ -28,6 +29,19 @@ from farmd.store.engine import Store, Tx, open_engine
 from farmd.store.rows import add, get
 from farmd.store.views import order_view
 from farmd.world import SystemWorld
+
+
+class TurnableWorld(SystemWorld):
+    """The real world, but for a clock that a test may turn forward."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def forward(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead
 
 
 async def eventually(look: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -70,7 +84,8 @@ class FleetFarm:
         )
         self.sliced = folder / "files" / "sliced"
         self.sliced.mkdir(parents=True, exist_ok=True)
-        self.world = SystemWorld()
+        self.world = TurnableWorld()
+        self.factories: dict[str, DriverFactory] = {"octoprint": factory}
 
     async def open(self) -> None:
         """Boot, as the daemon does."""
@@ -78,7 +93,7 @@ class FleetFarm:
         t.metadata.create_all(engine)
         self.store = Store(engine, self.world)
         self.registry = Registry()
-        self.fleet = Fleet(self.store, self.world, self.registry, Staging(self.sliced), {"octoprint": factory})
+        self.fleet = Fleet(self.store, self.world, self.registry, Staging(self.sliced), self.factories)
         await self.fleet.apply(self.settings)
         self.dispatcher = Dispatcher(self.store, self.world, self.registry)
         self._dispatch = asyncio.create_task(self.dispatcher.run())

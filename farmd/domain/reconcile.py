@@ -72,6 +72,7 @@ class Wanted:
     cancel_sent: bool = False
     wish: Wish = Wish.NONE
     plate_wanted: bool = True  # False once the job was cancelled: nobody will print this plate again
+    lasts: float = 0.0  # seconds the slicer expects the print to take
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ START_PATIENCE = 30.0
 """Seconds an accepted start may take to show before the attempt is called UNKNOWN."""
 OFFLINE_PATIENCE = 120.0
 """Seconds a printer may stay away before a plate that was not started goes to another one."""
+AWAY_FACTOR, AWAY_MARGIN = 1.2, 900.0
+"""A printer that stays away for longer than `AWAY_FACTOR` times the whole print and `AWAY_MARGIN` seconds has ended it by now, in
+one way or another: a person must be told instead of waiting for ever for a machine that may be dead."""
 
 _BEFORE_START = (AttemptState.ASSIGNED, AttemptState.UPLOADING, AttemptState.UPLOADED)
 _ACTIVE = (Seen.PRINTING, Seen.PAUSED, Seen.STOPPING)
@@ -99,7 +103,7 @@ def next_step(wanted: Wanted, observed: Observed) -> Step:
         return _before_start(wanted, observed)
     ours = observed.token == wanted.token
     if observed.seen in (Seen.OFFLINE, Seen.BUSY):
-        return Step.WAIT
+        return _out_of_sight(wanted, observed)
     if ours and observed.seen in _ACTIVE:
         return _running(wanted, observed)
     if ours and observed.seen is Seen.FINISHED:
@@ -117,10 +121,16 @@ def _before_start(wanted: Wanted, observed: Observed) -> Step:
     return Step.START if wanted.state is AttemptState.UPLOADED else Step.UPLOAD
 
 
+def _out_of_sight(wanted: Wanted, observed: Observed) -> Step:
+    """A lost link proves nothing, however long: a print that is called lost is taken up again when it is seen."""
+    over = observed.settled_for >= AWAY_FACTOR * wanted.lasts + AWAY_MARGIN
+    return Step.LOSE if over and wanted.state is not AttemptState.UNKNOWN else Step.WAIT
+
+
 def _running(wanted: Wanted, observed: Observed) -> Step:
     if observed.seen is Seen.STOPPING:
         return Step.WAIT
-    if wanted.cancel_wanted:
+    if wanted.cancel_wanted and wanted.state is not AttemptState.UNKNOWN:  # what came back is taken up first: it soils the bed
         return Step.CANCEL
     if observed.seen is Seen.PAUSED:
         if wanted.state is not AttemptState.PAUSED:

@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
-from drivers.contract import Busy, Capability, Driver, DriverError, NotOurs, Refused, RemoteFile, Unauthorized
+from drivers.contract import Busy, Capability, Driver, DriverError, NotOurs, Refused, RemoteFile, Unauthorized, Unreachable
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import AttemptSignal, AttemptState
 from farmd.domain.ports import World
 from farmd.domain.reconcile import Step
+from farmd.fleet.offers import class_of
 from farmd.fleet.registry import Registry
 from farmd.fleet.staging import FileGone, Staging
 from farmd.store import printing
@@ -26,7 +28,22 @@ from farmd.store.transitions import advance_attempt
 
 REPEAT_AFTER = 10.0
 """Seconds before a stop, hold or resume that shows no effect is sent again."""
+UPLOAD_TRIES, UPLOAD_PAUSE = 3, 5.0
+"""Transfers of one file that may break before its plate goes elsewhere, and the seconds between them."""
 log = structlog.get_logger()
+T = TypeVar("T")
+
+
+async def reach(call: Awaitable[T]) -> T:
+    """A driver's answer. Raises `DriverError` alone: a defect in a driver is no more than a machine that cannot be reached, and
+    leaves as much in doubt."""
+    try:
+        return await call
+    except DriverError:
+        raise
+    except Exception as error:  # the supervised edge: drivers may be anybody's
+        log.exception("driver.broke")
+        raise Unreachable(f"the driver broke: {error!r}") from error
 
 
 @dataclass(slots=True)
@@ -39,6 +56,8 @@ class Hands:
     registry: Registry
     staging: Staging
     _sent: dict[tuple[str, Step], float] = field(default_factory=dict)
+    _tries: dict[str, int] = field(default_factory=dict)
+    _send_again: dict[str, float] = field(default_factory=dict)
 
     async def take(self, step: Step, attempt: Row, driver: Driver, words: str) -> bool:
         """Carry out one step. True when the rows changed. Raises `DriverError`, `Conflict`, `StoreFailed`."""
@@ -70,9 +89,18 @@ class Hands:
             Step.SURRENDER: lambda tx: printing.surrendered(tx, attempt, f"something else is printed; {words}"),
             Step.RELEASE: lambda tx: printing.failed(tx, attempt, f"not started; {words}", blame_plate=False),
         }
-        await self.store.write(writes[step])
+
+        def write(tx: Tx) -> None:
+            if attempt["state"] == AttemptState.UNKNOWN and (step in (Step.SUCCEED, Step.FAIL) or attempt["cancel_sent_at"]):
+                # a person may have cleared the bed before a late start put a part on it
+                printing.doubt_bed(tx, self.settings.id, f"{attempt['id']} ended after all; {words}")
+            writes[step](tx)
+
+        await self.store.write(write)
 
     async def _upload(self, attempt: Row, driver: Driver) -> bool:
+        if self.world.monotonic() < self._send_again.get(attempt["id"], 0.0):
+            return False
         if attempt["state"] == AttemptState.ASSIGNED:
             attempt = await self.store.write(lambda tx: advance_attempt(tx, attempt, AttemptSignal.UPLOAD))
         reason, file_lost = "", False
@@ -86,6 +114,8 @@ class Hands:
             return True
         except Refused as error:
             reason = f"the printer refused the file: {error}"
+        except DriverError as error:
+            reason = self._tried_to_send(attempt, error)
         else:
             if remote is not None:
                 await self.store.write(lambda tx: printing.uploaded(tx, attempt, remote.path, remote.size))
@@ -93,6 +123,15 @@ class Hands:
         log.warning("attempt.upload_failed", attempt=attempt["id"], printer=self.settings.id, reason=reason)
         await self.store.write(lambda tx: (printing.lose_file if file_lost else printing.failed)(tx, attempt, reason))
         return True
+
+    def _tried_to_send(self, attempt: Row, error: DriverError) -> str:
+        """Count a transfer that broke. Raises `error` while another try is due; then returns why there is none."""
+        tries = self._tries.get(attempt["id"], 0) + 1
+        self._tries = {attempt["id"]: tries}
+        self._send_again = {attempt["id"]: self.world.monotonic() + UPLOAD_PAUSE}
+        if tries < UPLOAD_TRIES:
+            raise error
+        return f"the file could not be sent in {tries} tries: {error}"
 
     async def _staged(self, attempt: Row) -> Path:
         plate = await self.store.read(lambda c: get(c, t.plates, attempt["plate_id"]))
@@ -105,7 +144,7 @@ class Hands:
             self.registry.see(self.settings.id, replace(live, uploading=sent / size if size else 1.0))
 
         try:
-            return await driver.upload(file, attempt["id"], progress)
+            return await reach(driver.upload(file, attempt["id"], progress))
         finally:
             self.registry.see(self.settings.id, replace(self.registry.live(self.settings.id), uploading=None))
 
@@ -130,23 +169,36 @@ class Hands:
     async def _start(self, attempt: Row, driver: Driver) -> bool:
         remote = RemoteFile(attempt["remote_path"], attempt["id"], attempt["remote_size"])
         try:
+            await self._same_class(attempt)
             sent = await self.store.write(lambda tx: printing.start_sent(tx, attempt))  # a wish to cancel meanwhile is a Conflict
         except printing.StartWithheld as error:
             reason = str(error)
             await self.store.write(lambda tx: printing.failed(tx, attempt, reason, blame_plate=False))
             return True
         try:
-            await driver.start(remote)
+            await reach(driver.start(remote))
         except Unauthorized as error:
             reason = str(error)
-            await self.store.write(lambda tx: printing.start_refused(tx, sent, reason, foreign=False, blame_plate=False))
-            await self.store.write(lambda tx: printing.quarantine(tx, self.settings.id, reason))
+            await self.store.write(lambda tx: self._locked_out(tx, sent, reason))
         except Refused as error:
             reason, foreign = f"the printer refused the start: {error}", isinstance(error, Busy)
             await self.store.write(lambda tx: printing.start_refused(tx, sent, reason, foreign=foreign, blame_plate=not foreign))
         except DriverError as error:
             log.warning("attempt.start_in_doubt", attempt=attempt["id"], printer=self.settings.id, error=str(error))
         return True
+
+    async def _same_class(self, attempt: Row) -> None:
+        """Raises `StartWithheld` when the printer was configured anew, as another kind than the file was sliced for."""
+        plate = await self.store.read(lambda c: get(c, t.plates, attempt["plate_id"]))
+        mine = plate["artifacts"].get(class_of(self.settings).key)
+        if mine is None or mine["key"] != attempt["artifact"]:
+            raise printing.StartWithheld(
+                f"{self.settings.id} is configured as another kind of printer than the file was sliced for"
+            )
+
+    def _locked_out(self, tx: Tx, sent: Row, reason: str) -> None:
+        printing.start_refused(tx, sent, reason, foreign=False, blame_plate=False)
+        printing.quarantine(tx, self.settings.id, f"{reason}; mend the key in the configuration and enable the printer")
 
     async def _shut_out(self, attempt: Row, reason: str) -> None:
         def write(tx: Tx) -> None:
@@ -171,17 +223,18 @@ class Hands:
             await self.store.write(lambda tx: change(tx, t.attempts, attempt, wish=""))
             return True
         try:
-            await send(attempt["id"])
+            await reach(send(attempt["id"]))
         except NotOurs as error:
             log.info("attempt.not_on_machine", attempt=attempt["id"], printer=self.settings.id, error=str(error))
         return False
 
-    async def remove(self, attempt: Row, driver: Driver) -> None:
-        """Delete an ended attempt's file from the printer, as far as the printer can."""
+    async def remove(self, attempt: Row, driver: Driver) -> bool:
+        """Delete an ended attempt's file from the printer, as far as the printer can; False when it has to be tried another day."""
         if Capability.REMOVE in driver.capabilities:
             try:
-                await driver.remove(RemoteFile(attempt["remote_path"], attempt["id"], attempt["remote_size"]))
+                await reach(driver.remove(RemoteFile(attempt["remote_path"], attempt["id"], attempt["remote_size"])))
             except DriverError as error:
                 log.info("attempt.file_kept", attempt=attempt["id"], printer=self.settings.id, error=str(error))
-                return
+                return False
         await self.store.write(lambda tx: change(tx, t.attempts, attempt, remote_path=None))
+        return True

@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from drivers.contract import Driver, DriverError, Outcome, Phase, Snapshot, Unauthorized
+from drivers.contract import Capability, Driver, DriverError, Outcome, Snapshot, Unauthorized, Unreachable
 from farmd.config import PrinterSettings
-from farmd.domain.lifecycle import AttemptState, IllegalMove
+from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptState, IllegalMove
 from farmd.domain.ports import World
 from farmd.domain.reconcile import History, Observed, Seen, Step, Wanted, Wish, ghost_step, next_step
-from farmd.fleet.hands import Hands
+from farmd.fleet.hands import Hands, reach
 from farmd.fleet.registry import Live, Registry
 from farmd.fleet.sight import StallWatch, sight
+from farmd.fleet.traces import Trace, Traces
 from farmd.store import printing
 from farmd.store import tables as t
 from farmd.store.engine import Conflict, Store, StoreFailed
@@ -28,6 +30,9 @@ from farmd.store.rows import Row, find
 LOOK_AGAIN = 15.0  # seconds between looks when nothing rings
 LOOK_SOON = 1.0  # while something is expected to happen
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+CLOSE_SECONDS = 2.0
+HISTORY_PATIENCE = 60.0
+"""Seconds a resting printer's history may fail to answer before it counts as silent."""
 KEEP_REMOTE = timedelta(days=7)
 _HISTORY = {Outcome.SUCCEEDED: History.SUCCEEDED, Outcome.FAILED: History.FAILED, Outcome.CANCELLED: History.CANCELLED}
 log = structlog.get_logger()
@@ -54,8 +59,7 @@ class Supervisor:
         self._since = world.monotonic()
         self._asked: dict[str, _Asked] = {}
         self._stall = StallWatch()
-        self._file: str | None = None  # the last file seen on the machine
-        self._leftover: str | None = None  # a stranger's file found there after we had been away
+        self._traces = Traces()
         self._bell = store.watch("attempts")
         self._log = log.bind(printer=settings.id)
 
@@ -67,7 +71,15 @@ class Supervisor:
                 tasks.create_task(self._steer(), name=f"steer {self.settings.id}")
         finally:
             self._store.unwatch(self._bell)
-            await self._driver.close()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """A driver that cannot close must hold up neither the other printers nor the end of the daemon."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await reach(self._driver.close())
+        except (DriverError, TimeoutError) as error:
+            self._log.warning("printer.not_closed", error=str(error) or "it took too long")
 
     async def _watch(self) -> None:
         """Keep the latest snapshot. A driver that gives up is connected again, more slowly each time."""
@@ -78,6 +90,7 @@ class Supervisor:
                 async for snapshot in self._driver.snapshots():
                     pause = FIRST_RETRY
                     await self._see(snapshot)
+                raise Unreachable("the driver stopped telling what it sees")
             except DriverError as error:
                 self._unreachable(error)
             except Exception as error:  # the supervised edge: one broken driver must not take the farm down
@@ -92,11 +105,7 @@ class Supervisor:
         if before is None or (before.phase, before.token, before.epoch) != (snapshot.phase, snapshot.token, snapshot.epoch):
             self._since = now
             self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
-        if snapshot.phase is not Phase.OFFLINE:
-            away = before is None or before.epoch != snapshot.epoch or before.phase is Phase.OFFLINE
-            if away and snapshot.file is not None and snapshot.token is None and snapshot.file != self._file:
-                self._leftover = snapshot.file
-            self._file = snapshot.file
+        self._traces.look(snapshot)
         stalled = self._stall.look(snapshot, now)
         self._registry.see(self.settings.id, sight(snapshot, self._world.now(), stalled=stalled))
         self._bell.ring()
@@ -105,6 +114,7 @@ class Supervisor:
         if self._snapshot is not None:
             self._since = self._world.monotonic()
         self._snapshot = None
+        self._traces.lost()
         code = "bad_key" if isinstance(error, Unauthorized) else "unreachable"
         attention = ({"code": code, "detail": str(error)},)
         last = self._registry.live(self.settings.id).last_seen
@@ -133,21 +143,25 @@ class Supervisor:
 
     async def _look(self) -> float:
         """Take every step that is due now; returns how long nothing can be expected to happen."""
-        if self._leftover is not None:
-            file, self._leftover = self._leftover, None
-            await self._store.write(lambda tx: printing.foreign_leftover(tx, self.settings.id, file))
         while True:
             row = await self._store.read(lambda c: printing.live_attempt(c, self.settings.id))
             unknown = await self._store.read(lambda c: printing.unknown_attempts(c, self.settings.id))
             attempts = [*([row] if row else []), *unknown]
             self._asked = {attempt["id"]: self._asked[attempt["id"]] for attempt in attempts if attempt["id"] in self._asked}
-            moved = False
-            for attempt in attempts:
-                moved |= await self._reconcile(attempt)
+            await self._judge_traces()
+            if await self._move_one(attempts):
+                continue  # the rows are not what they were
             if not row:
                 await self._mind_strangers(unknown)
-            if not moved:
-                return LOOK_SOON if row or unknown else LOOK_AGAIN
+            return LOOK_SOON if attempts else LOOK_AGAIN
+
+    async def _move_one(self, attempts: Sequence[Row]) -> bool:
+        """Take the first step that changes something. The attempt that holds the printer comes first: only when it has let go may
+        one that was lost take the printer again."""
+        for attempt in attempts:
+            if await self._reconcile(attempt):
+                return True
+        return False
 
     async def _reconcile(self, attempt: Row) -> bool:
         """One step for one attempt. True when something changed and another look is worth it."""
@@ -157,13 +171,18 @@ class Supervisor:
         if step is Step.ASK_HISTORY:
             await self._ask(attempt)
             return True
-        if step is Step.LOSE and not self._asked[attempt["id"]].again:
+        asked = self._asked.get(attempt["id"])
+        if step is Step.LOSE and asked is not None and asked.situation == self._situation() and not asked.again:
             await self._ask(attempt, again=True)  # the history may lag behind; one last question before calling it unknown
             return True
         if step is Step.WAIT:
             return False
         self._log.info("attempt.step", attempt=attempt["id"], job=attempt["job_id"], order=attempt["order_id"], step=step.value)
-        return await self._hands.take(step, attempt, self._driver, self._sight_words())
+        try:
+            return await self._hands.take(step, attempt, self._driver, self._sight_words())
+        finally:
+            if step is Step.START:  # how long the machine rested before the command says nothing about its effect
+                self._since = self._world.monotonic()
 
     async def _wanted(self, attempt: Row) -> Wanted:
         return Wanted(
@@ -173,6 +192,7 @@ class Supervisor:
             cancel_sent=attempt["cancel_sent_at"] is not None,
             wish=Wish(attempt["wish"]),
             plate_wanted=await self._store.read(lambda c: printing.plate_wanted(c, attempt)),
+            lasts=attempt["estimate_seconds"],
         )
 
     def _observed(self, attempt: Row) -> Observed:
@@ -189,10 +209,21 @@ class Supervisor:
 
     async def _ask(self, attempt: Row, *, again: bool = False) -> None:
         situation = self._situation()
-        outcome = await self._driver.outcome(attempt["id"])
-        answer = _HISTORY[outcome] if outcome is not None else History.SILENT
+        answer = await self._history(attempt["id"])
         self._asked[attempt["id"]] = _Asked(situation, answer, again)
         self._log.info("attempt.history", attempt=attempt["id"], answer=answer.value)
+
+    async def _history(self, token: str) -> History:
+        """A history that cannot be read is asked again for a while; then it counts as silent, and a person is told."""
+        if Capability.OUTCOME not in self._driver.capabilities:
+            return History.SILENT
+        try:
+            outcome = await reach(self._driver.outcome(token))
+        except DriverError:
+            if self._world.monotonic() - self._since < HISTORY_PATIENCE:
+                raise
+            return History.SILENT
+        return _HISTORY[outcome] if outcome is not None else History.SILENT
 
     def _sight_words(self) -> str:
         seen = self._snapshot
@@ -207,13 +238,34 @@ class Supervisor:
             return
         token = seen.token
         owner = await self._store.read(lambda c: find(c, t.attempts, token)) if token else None
+        await self._store.write(lambda tx: printing.foreign_print(tx, self.settings.id, seen.file))
         if owner is not None and ghost_step(AttemptState(owner["state"]), Seen(seen.phase.value)) is Step.CANCEL:
             self._log.warning("printer.late_start_stopped", attempt=token)
-            await self._driver.cancel(owner["id"])
-        await self._store.write(lambda tx: printing.foreign_print(tx, self.settings.id, seen.file))
+            await reach(self._driver.cancel(owner["id"]))
+
+    async def _judge_traces(self) -> None:
+        """A bed that is called clear is doubted when a print ended there that no attempt answers for."""
+        while self._traces.unjudged:
+            trace = self._traces.unjudged[0]
+            if not await self._answered_for(trace):
+                self._log.warning("printer.leftover", file=trace.file, token=trace.token)
+                await self._store.write(
+                    partial(printing.leftover, printer_id=self.settings.id, file=trace.file, watched=trace.watched)
+                )
+            self._traces.unjudged.remove(trace)
+
+    async def _answered_for(self, trace: Trace) -> bool:
+        """Whether the attempt whose print this was looks after the bed: it is on the machine, or its success is booked."""
+        token = trace.token
+        owner = await self._store.read(lambda c: find(c, t.attempts, token)) if token else None
+        if owner is None or owner["printer_id"] != self.settings.id:
+            return False
+        state = AttemptState(owner["state"])
+        return state is AttemptState.SUCCEEDED or state in ATTEMPT_LIVE - ATTEMPT_BEFORE_START
 
     async def _tidy(self) -> None:
         """Delete files that the printer has kept for longer than anybody asks about them."""
         before = self._world.now() - KEEP_REMOTE
         for attempt in await self._store.read(lambda c: printing.stale_files(c, self.settings.id, before)):
-            await self._hands.remove(attempt, self._driver)
+            if not await self._hands.remove(attempt, self._driver):
+                return  # a machine that does not answer must not be asked a hundred times in a row

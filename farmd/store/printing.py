@@ -133,11 +133,14 @@ def start_sent(tx: Tx, attempt: Row) -> Row:
     if not printer["enabled"] or printer["quarantined"]:
         raise StartWithheld(f"{printer['id']} was taken out of use")
     set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"start of {attempt['id']} was sent")
+    _note_stranger(tx, attempt["printer_id"], None)
     return advance_attempt(tx, attempt, AttemptSignal.SEND_START, start_sent_at=tx.world.now())
 
 
 def start_refused(tx: Tx, attempt: Row, reason: str, *, foreign: bool, blame_plate: bool) -> None:
-    """The printer proved that nothing was started. The plate goes back; a busy machine means somebody else's part is on the bed."""
+    """The printer proved that nothing was started. The plate goes back; a busy machine means somebody else's part is on the bed.
+    The proof holds whatever was wished of the attempt while the command was out."""
+    attempt = get(tx.connection, t.attempts, attempt["id"])
     attempt = advance_attempt(tx, attempt, AttemptSignal.REFUSED, reason=reason)
     set_bed(tx, attempt["printer_id"], Bed.UNKNOWN if foreign else Bed.CLEAR, reason)
     failed(tx, attempt, reason, blame_plate=blame_plate)
@@ -267,6 +270,7 @@ def quarantine(tx: Tx, printer_id: str, reason: str) -> None:
 
 def foreign_print(tx: Tx, printer_id: str, file: str | None) -> None:
     """Something that farmd did not start is or was on the machine: whatever lies there is not ours to print on."""
+    _note_stranger(tx, printer_id, file)
     printer = get(tx.connection, t.printers, printer_id)
     note = f"{file or 'a print'} was started at the machine"
     if printer["bed"] != Bed.UNKNOWN or printer["bed_note"] != note:
@@ -274,10 +278,31 @@ def foreign_print(tx: Tx, printer_id: str, file: str | None) -> None:
         emit(tx, "printer.foreign_print", printerId=printer_id, file=file)
 
 
-def foreign_leftover(tx: Tx, printer_id: str, file: str) -> None:
-    """We were away, and the machine holds a file that is not ours: a part of it may lie on a bed we remember as clear."""
+def leftover(tx: Tx, printer_id: str, file: str | None, *, watched: bool) -> None:
+    """A print that no attempt answers for has ended, and its part may lie on a bed that is called clear. One whose end was not
+    `watched` is doubted once: after that it is the same old file that still stands on the display."""
+    known = find(tx.connection, t.meta, f"stranger:{printer_id}")
+    if not watched and known is not None and known["value"] == file:
+        return
+    _note_stranger(tx, printer_id, file)
     if get(tx.connection, t.printers, printer_id)["bed"] == Bed.CLEAR:
         foreign_print(tx, printer_id, file)
+
+
+def _note_stranger(tx: Tx, printer_id: str, file: str | None) -> None:
+    """Remember, over restarts, which file of a stranger was last seen on a machine; None once we print there again."""
+    key, value = f"stranger:{printer_id}", file or ""
+    noted = find(tx.connection, t.meta, key)
+    if noted is None:
+        add(tx, t.meta, key=key, value=value)
+    elif noted["value"] != value:
+        change(tx, t.meta, noted, value=value)
+
+
+def doubt_bed(tx: Tx, printer_id: str, note: str) -> None:
+    """What was confirmed may have been confirmed too early."""
+    if get(tx.connection, t.printers, printer_id)["bed"] == Bed.CLEAR:
+        set_bed(tx, printer_id, Bed.UNKNOWN, note)
 
 
 def abandoned(tx: Tx, printer_ids: Collection[str]) -> None:
