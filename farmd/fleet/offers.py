@@ -70,7 +70,7 @@ def _plate(row: Row, now: datetime) -> PlateView:
         size=(x, y, z),
         seconds={key: artifact["seconds"] for key, artifact in row["artifacts"].items()},
         due=(row["due_at"] - now).total_seconds(),
-        age=(now - row["paid_at"]).total_seconds() if row["paid_at"] else 0.0,
+        age=max((now - row["paid_at"]).total_seconds(), 0.0) if row["paid_at"] else 0.0,  # a clock may be set back
         profile=row["profile"],
         avoid=frozenset(row["failed_on"]),
     )

@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from drivers.contract import Capability, Driver, DriverError, Outcome, Snapshot, Unauthorized, Unreachable
+from drivers.contract import Capability, Driver, DriverError, Outcome, Phase, Snapshot, Unauthorized, Unreachable
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptState, IllegalMove
 from farmd.domain.ports import World
@@ -30,7 +30,7 @@ from farmd.store.rows import Row, find
 LOOK_AGAIN = 15.0  # seconds between looks when nothing rings
 LOOK_SOON = 1.0  # while something is expected to happen
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS, DAY = 2.0, 86_400.0
 HISTORY_PATIENCE = 60.0
 """Seconds a resting printer's history may fail to answer before it counts as silent."""
 KEEP_REMOTE = timedelta(days=7)
@@ -123,13 +123,14 @@ class Supervisor:
         self._bell.ring()
 
     async def _steer(self) -> None:
-        tidied: int | None = None
+        tidied: tuple[int, int] | None = None
         while True:
             wait = LOOK_AGAIN
             try:
                 wait = await self._look()
-                if self._snapshot is not None and self._snapshot.epoch != tidied and not self._snapshot.active:
-                    tidied = self._snapshot.epoch
+                due = self._tidying()
+                if due is not None and due != tidied:
+                    tidied = due
                     await self._tidy()
             except (Conflict, IllegalMove) as error:
                 self._log.info("printer.look_again", why=str(error))
@@ -140,6 +141,12 @@ class Supervisor:
             except Exception:  # the supervised edge: look again, the rows still tell what is wanted
                 self._log.exception("printer.step_broke")
             await self._bell.wait(wait)
+
+    def _tidying(self) -> tuple[int, int] | None:
+        """Names the occasion for tidying: a resting machine, once for every connection and day."""
+        seen = self._snapshot
+        resting = seen is not None and not seen.active and seen.phase is not Phase.OFFLINE
+        return (seen.epoch, int(self._world.monotonic() // DAY)) if seen is not None and resting else None
 
     async def _look(self) -> float:
         """Take every step that is due now; returns how long nothing can be expected to happen."""
