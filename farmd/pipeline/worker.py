@@ -97,6 +97,8 @@ class Worker:
         for job_id, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[job_id]
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    log.error("job.not_written_down", job=job_id, error=str(error))  # the row stands as it was; it is tried again
             elif job_id not in wanted:
                 task.cancel()
         for job_id, job in wanted.items():
