@@ -64,12 +64,11 @@ def look(connection: Connection, webhook_id: str, now: datetime, room: int, unde
 
 
 def settle(tx: Tx, delivery: Row, settled: Settled) -> None:
-    """Record a try. A delivery that was deleted meanwhile, or queued afresh by a replay, keeps what was decided for it, except that
-    a success is a success."""
+    """Record a try. A delivery that was deleted meanwhile, or queued afresh by a replay, keeps what was decided: who asks for the
+    past again shall have it, also when the first delivery was just arriving."""
     done = settled.state == "DELIVERED"
-    statement = update(t.deliveries).where(_d.id == delivery["id"], _d.state == "PENDING")
-    if not done:
-        statement = statement.where(_d.tries == delivery["tries"], _d.next_at == delivery["next_at"])
+    same = (_d.id == delivery["id"], _d.state == "PENDING", _d.tries == delivery["tries"], _d.next_at == delivery["next_at"])
+    statement = update(t.deliveries).where(*same)
     tx.connection.execute(
         statement.values(
             state=settled.state,

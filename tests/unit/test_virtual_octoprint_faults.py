@@ -17,6 +17,8 @@ from drivers.virtual.history import Outcome
 from drivers.virtual.machine import Timing
 from drivers.virtual.octoprint import VirtualOctoPrint
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 10.0
 LONG = b"; estimated printing time (normal mode) = 10m 0s\n" + b"G1 X1\n" * 50_000
 BRIEF = b"G1 X1\n" * 5

@@ -27,6 +27,8 @@ from tests.farm import open_store
 from tests.receiver import DROP, HANG, Message, Receiver, Reply
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SOON = (0.0, *[0.02] * 30)
 WORLD = SystemWorld()
 TLS = ssl.create_default_context()
