@@ -180,3 +180,34 @@ async def fleet_farm(folder: Path, count: int = 1, *, speed: float = 1.0, bed_cl
         await farm.close()
         for machine in machines.values():
             await machine.stop()
+
+
+def play(story):
+    """Run an async test."""
+    return lambda *args, **named: asyncio.run(story(*args, **named))
+
+
+async def printing_on(farm: FleetFarm, printer: str = "p1", seconds: int = 600) -> str:
+    """An order whose only plate prints on `printer`; returns the order's id."""
+    order = await farm.order(1, seconds=seconds)
+    await farm.clear(printer)
+    await eventually(lambda: status_is(farm, order, "printing"))
+    return order
+
+
+async def status_is(farm: FleetFarm, order: str, status: str) -> bool:
+    return await farm.status(order) == status
+
+
+async def bed_is(farm: FleetFarm, printer: str, *beds: str) -> bool:
+    return await farm.bed(printer) in beds
+
+
+async def one_in(farm: FleetFarm, *states: str):
+    return next((attempt for attempt in await farm.attempts() if attempt["state"] in states), None)
+
+
+async def away(farm: FleetFarm, printer: str = "p1") -> None:
+    """The printer drops off the network; its machine goes on."""
+    await farm.virtual[printer].go_offline()
+    await eventually(lambda: not farm.registry.live(printer).connected)

@@ -11,38 +11,18 @@ import pytest
 from farmd.store import printing, work
 from farmd.store import tables as t
 from farmd.store.rows import get
-from tests.fleet_farm import FleetFarm, eventually, fleet_farm
-
-
-def play(story):
-    """Run an async test."""
-    return lambda *args, **named: asyncio.run(story(*args, **named))
-
-
-async def printing_on(farm: FleetFarm, printer: str = "p1", seconds: int = 600) -> str:
-    """An order whose only plate prints on `printer`; returns the order's id."""
-    order = await farm.order(1, seconds=seconds)
-    await farm.clear(printer)
-    await eventually(lambda: status_is(farm, order, "printing"))
-    return order
-
-
-async def status_is(farm: FleetFarm, order: str, status: str) -> bool:
-    return await farm.status(order) == status
-
-
-async def bed_is(farm: FleetFarm, printer: str, *beds: str) -> bool:
-    return await farm.bed(printer) in beds
-
-
-async def one_in(farm: FleetFarm, *states: str):
-    return next((attempt for attempt in await farm.attempts() if attempt["state"] in states), None)
-
-
-async def away(farm: FleetFarm, printer: str = "p1") -> None:
-    """The printer drops off the network; its machine goes on."""
-    await farm.virtual[printer].go_offline()
-    await eventually(lambda: not farm.registry.live(printer).connected)
+from tests.fleet_farm import (
+    FleetFarm,
+    away,
+    bed_is,
+    eventually,
+    fleet_farm,
+    one_in,
+    play,
+    printing_on,
+    status_is,
+)
+from tests.outside_drivers import BrokenDriver, LateEyes, wrap
 
 
 def start_at_the_machine(farm: FleetFarm, attempt: str, printer: str = "p1") -> None:
@@ -57,55 +37,6 @@ async def without_power(farm: FleetFarm, printer: str = "p1") -> None:
     await farm.virtual[printer].lose_power()
     await eventually(lambda: not farm.registry.live(printer).connected, 40)
     await farm.virtual[printer].restore_power()
-
-
-class BrokenDriver:
-    """Somebody's driver with a defect in it, around a real one."""
-
-    def __init__(self, driver, defects: set[str]) -> None:
-        self._driver, self._defects = driver, defects
-
-    def __getattr__(self, name: str):
-        return self._break if name in self._defects else getattr(self._driver, name)
-
-    async def _break(self, *_args: object) -> None:
-        raise KeyError("a defect in a driver")
-
-
-class Wrapping:
-    """A factory that puts something around the driver of `p1`."""
-
-    name = "wrapping"
-
-    def __init__(self, factory, wrap) -> None:
-        self._factory, self._wrap = factory, wrap
-
-    def create(self, printer_id, options):
-        driver = self._factory.create(printer_id, options)
-        return self._wrap(driver) if printer_id == "p1" else driver
-
-
-async def wrap(farm: FleetFarm, around) -> None:
-    """Restart the farm with another driver for `p1`."""
-    await farm.close()
-    farm.factories = {"octoprint": Wrapping(farm.factories["octoprint"], around)}
-    await farm.open()
-    await eventually(lambda: farm.registry.live("p1").phase == "idle")
-
-
-class LateEyes:
-    """A driver that tells what it sees a moment late, as one that polls does."""
-
-    def __init__(self, driver) -> None:
-        self._driver = driver
-
-    def __getattr__(self, name: str):
-        return getattr(self._driver, name)
-
-    async def snapshots(self):
-        async for snapshot in self._driver.snapshots():
-            await asyncio.sleep(0.5)
-            yield snapshot
 
 
 # between the assignment and the start
@@ -409,7 +340,7 @@ def test_a_refusal_is_believed_although_the_order_was_cancelled_meanwhile(tmp_pa
 
             def start(tx):
                 printing.assign(tx, plate["id"], "p1", classes[0], "att-1")
-                row = work.printing.advance_attempt(tx, get(tx.connection, t.attempts, "att-1"), printing.AttemptSignal.UPLOAD)
+                row = printing.advance_attempt(tx, get(tx.connection, t.attempts, "att-1"), printing.AttemptSignal.UPLOAD)
                 return printing.start_sent(tx, printing.uploaded(tx, row, "farmd/att-1.gcode", 1))
 
             sent = await farm.store.write(start)

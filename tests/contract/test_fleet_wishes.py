@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from sqlalchemy import event
 
-from tests.contract.test_fleet_interleavings import BrokenDriver, LateEyes, one_in, play, printing_on, status_is, wrap
-from tests.fleet_farm import FleetFarm, eventually, fleet_farm
+from tests.fleet_farm import FleetFarm, eventually, fleet_farm, one_in, play, printing_on, status_is
+from tests.outside_drivers import BrokenDriver, LateEyes, wrap
 
 
 async def reached(farm: FleetFarm, state: str) -> str:

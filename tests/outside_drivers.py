@@ -1,0 +1,54 @@
+"""Drivers somebody else might have written, around a real one: late, or with a defect in them."""
+
+import asyncio
+
+from tests.fleet_farm import FleetFarm, eventually
+
+
+class BrokenDriver:
+    """Somebody's driver with a defect in it, around a real one."""
+
+    def __init__(self, driver, defects: set[str]) -> None:
+        self._driver, self._defects = driver, defects
+
+    def __getattr__(self, name: str):
+        return self._break if name in self._defects else getattr(self._driver, name)
+
+    async def _break(self, *_args: object) -> None:
+        raise KeyError("a defect in a driver")
+
+
+class Wrapping:
+    """A factory that puts something around the driver of `p1`."""
+
+    name = "wrapping"
+
+    def __init__(self, factory, wrap) -> None:
+        self._factory, self._wrap = factory, wrap
+
+    def create(self, printer_id, options):
+        driver = self._factory.create(printer_id, options)
+        return self._wrap(driver) if printer_id == "p1" else driver
+
+
+async def wrap(farm: FleetFarm, around) -> None:
+    """Restart the farm with another driver for `p1`."""
+    await farm.close()
+    farm.factories = {"octoprint": Wrapping(farm.factories["octoprint"], around)}
+    await farm.open()
+    await eventually(lambda: farm.registry.live("p1").phase == "idle")
+
+
+class LateEyes:
+    """A driver that tells what it sees a moment late, as one that polls does."""
+
+    def __init__(self, driver) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str):
+        return getattr(self._driver, name)
+
+    async def snapshots(self):
+        async for snapshot in self._driver.snapshots():
+            await asyncio.sleep(0.5)
+            yield snapshot
