@@ -231,7 +231,7 @@ async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Se
         try:
             await farm.fleet.apply(reload())
             log.info("farmd.reloaded", printers=len(farm.registry.settings()))
-        except ValueError as error:
+        except (ValueError, StoreFailed) as error:
             log.error("farmd.reload_refused", why=str(error))
 
 
