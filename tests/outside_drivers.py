@@ -2,6 +2,7 @@
 
 import asyncio
 
+from drivers.contract import RemoteFile, Unreachable
 from tests.fleet_farm import FleetFarm, eventually
 
 
@@ -52,3 +53,16 @@ class LateEyes:
         async for snapshot in self._driver.snapshots():
             await asyncio.sleep(0.5)
             yield snapshot
+
+
+class SwallowedStart:
+    """A link that takes a start command and gives no sign of what became of it."""
+
+    def __init__(self, driver) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str):
+        return getattr(self._driver, name)
+
+    async def start(self, _remote: RemoteFile) -> None:
+        raise Unreachable("no answer to the start")

@@ -158,11 +158,12 @@ def _gone(wanted: Wanted, observed: Observed) -> Step:
     return Step.WAIT if wanted.state is AttemptState.UNKNOWN else Step.LOSE
 
 
-def ghost_step(state: AttemptState, seen: Seen) -> Step:
+def ghost_step(state: AttemptState, seen: Seen, *, start_seen: bool) -> Step:
     """What to do about a running print that carries the token of an attempt which does not hold the printer any more.
 
-    A cancelled print that runs after all is stopped; anything else (somebody printed the file again by hand) is left alone.
+    A cancelled print that runs after all is stopped. So is one that was settled as failed before its start was ever seen to work:
+    the command arrives late, and its units are being made elsewhere by now. Anything else (somebody printed the file again by hand)
+    is left alone.
     """
-    if state is AttemptState.CANCELLED and seen in (Seen.PRINTING, Seen.PAUSED):
-        return Step.CANCEL
-    return Step.WAIT
+    unwanted = state is AttemptState.CANCELLED or (state is AttemptState.FAILED and not start_seen)
+    return Step.CANCEL if unwanted and seen in (Seen.PRINTING, Seen.PAUSED) else Step.WAIT

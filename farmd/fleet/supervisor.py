@@ -239,14 +239,17 @@ class Supervisor:
         return f"the printer is {seen.phase.value}" + (f": {seen.message}" if seen.message else "")
 
     async def _mind_strangers(self, unknown: Sequence[Row]) -> None:
-        """A print that no attempt of ours holds: stop it if it is a cancelled one that came late, else distrust the bed."""
+        """A print that no attempt of ours holds: distrust the bed, and stop it if it is a start of ours that came too late."""
         seen = self._snapshot
         if seen is None or not seen.active or any(row["id"] == seen.token for row in unknown):
             return
         token = seen.token
         owner = await self._store.read(lambda c: find(c, t.attempts, token)) if token else None
         await self._store.write(lambda tx: printing.foreign_print(tx, self.settings.id, seen.file))
-        if owner is not None and ghost_step(AttemptState(owner["state"]), Seen(seen.phase.value)) is Step.CANCEL:
+        if owner is None:
+            return
+        state, start_seen = AttemptState(owner["state"]), owner["started_at"] is not None
+        if ghost_step(state, Seen(seen.phase.value), start_seen=start_seen) is Step.CANCEL:
             self._log.warning("printer.late_start_stopped", attempt=token)
             await reach(self._driver.cancel(owner["id"]))
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from drivers.virtual.history import Outcome
+from farmd.domain.reconcile import START_PATIENCE
 from farmd.store import printing, work
 from farmd.store import tables as t
 from farmd.store.rows import get
@@ -22,7 +24,7 @@ from tests.fleet_farm import (
     printing_on,
     status_is,
 )
-from tests.outside_drivers import BrokenDriver, LateEyes, wrap
+from tests.outside_drivers import BrokenDriver, LateEyes, SwallowedStart, wrap
 
 
 def start_at_the_machine(farm: FleetFarm, attempt: str, printer: str = "p1") -> None:
@@ -200,6 +202,29 @@ def test_a_late_start_of_a_cancelled_order_is_stopped_and_leaves_no_clear_bed(tm
             await eventually(lambda: one_in(farm, "CANCELLED"))
             assert await farm.bed("p1") != "clear"
             assert [row["state"] for row in await farm.attempts()] == ["CANCELLED"]
+
+    play(story)()
+
+
+def test_a_start_that_comes_after_a_person_called_it_failed_is_stopped_and_its_unit_made_once(tmp_path):
+    async def story() -> None:
+        async with fleet_farm(tmp_path, 2) as farm:
+            machine = farm.virtual["p1"]
+            await eventually(lambda: farm.registry.live("p1").phase == "idle")
+            await wrap(farm, SwallowedStart)
+            order = await farm.order(1, seconds=6)
+            await farm.clear("p1")
+            await eventually(lambda: one_in(farm, "STARTING"))
+            farm.world.forward(START_PATIENCE + 1)
+            lost = await eventually(lambda: one_in(farm, "UNKNOWN"), 60)
+            await farm.store.write(lambda tx: work.resolve_attempt(tx, lost["id"], "failed", "jane"))
+            start_at_the_machine(farm, lost["id"])
+            await eventually(lambda: machine.history and machine.history[-1].outcome is not Outcome.RUNNING)
+            assert [begun.outcome for begun in machine.history] == [Outcome.CANCELLED]
+            assert await farm.bed("p1") != "clear"
+            await farm.clear("p2")
+            await eventually(lambda: status_is(farm, order, "ready"))
+            assert len(farm.virtual["p2"].history) == 1
 
     play(story)()
 

@@ -130,6 +130,9 @@ def test_a_cancel_we_sent_ends_as_cancelled_and_one_from_the_machine_s_panel_as_
     assert next_step(Wanted(A.PRINTING, OURS), gone) is Step.FAIL
 
 
-def test_only_the_ghost_of_a_cancelled_print_is_stopped():
-    stopped = {(state, seen) for state, seen in product(A, Seen) if ghost_step(state, seen) is Step.CANCEL}
-    assert stopped == {(A.CANCELLED, Seen.PRINTING), (A.CANCELLED, Seen.PAUSED)}
+def test_only_the_ghost_of_a_cancelled_print_or_of_a_start_nobody_saw_is_stopped():
+    every = product(A, Seen, (False, True))
+    stopped = {
+        (state, start_seen) for state, seen, start_seen in every if ghost_step(state, seen, start_seen=start_seen) is Step.CANCEL
+    }
+    assert stopped == {(A.CANCELLED, False), (A.CANCELLED, True), (A.FAILED, False)}
