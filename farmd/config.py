@@ -41,6 +41,22 @@ class SlicerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """How farmd speaks to Stripe. `api_base` None is Stripe itself."""
+
+    api_key: str = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    api_base: str | None = None
+    success_url: str | None = None  # None: a page of farmd's own
+    cancel_url: str | None = None
+    mode: Literal["webhook", "poll", "both"] = "both"
+    sweep_seconds: int = 300
+    session_hours: float = 24.0
+    capture: Literal["automatic", "when_sliced"] = "automatic"
+    on_deadline: Literal["capture", "cancel"] = "cancel"  # what becomes of an authorisation that is about to lapse
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the daemon is told."""
 
@@ -53,7 +69,8 @@ class Settings:
     currency: str = "USD"
     lead_days: float = 3.0  # an order is due this long after it is placed, unless it says otherwise
     payment_provider: Literal["manual", "stripe"] = "manual"
-    stripe: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stripe: StripeSettings | None = None
+    unpaid_hours: float | None = None  # an order that is not paid by then is cancelled; None: never
     webhook_allow: tuple[str, ...] = ("127.0.0.1",)
     slicer: SlicerSettings = SlicerSettings()
     shipping_flat: int = 0  # minor units

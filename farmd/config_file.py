@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from farmd.config import PrinterSettings, Settings, SlicerSettings
+from farmd.config import PrinterSettings, Settings, SlicerSettings, StripeSettings
 from farmd.config_lines import KeyPath, key_lines
 from farmd.config_models import Document, Printer, Stripe
 from farmd.config_sources import Sources
@@ -22,6 +22,7 @@ from farmd.domain.money import MoneyError, to_minor
 from farmd.domain.pricing import TaxRule
 from farmd.shipped import shipped_config
 
+UNPAID_HOURS = 72.0
 DEFAULT_PATH = Path("/etc/farmd/farmd.toml")
 EXPECTED = {
     "int_type": "a whole number",
@@ -217,13 +218,28 @@ def _settings(document: Document, file: Path) -> Settings:
         currency=document.farm.currency,
         lead_days=document.farm.lead_days,
         payment_provider=document.payments.provider,
-        stripe=document.payments.stripe.model_dump(exclude_none=True) if document.payments.stripe else {},
+        stripe=_stripe(document.payments.stripe),
+        unpaid_hours=_unpaid_hours(document),
         webhook_allow=tuple(document.webhooks.allow),
         slicer=SlicerSettings(slicer.engine, _command(slicer.command, directory), slicer.workers, slicer.cache_bytes),
         shipping_flat=to_minor(document.shipping.flat, document.farm.currency),
         tax=TaxRule(Decimal(document.tax.rate), document.tax.base, document.tax.rounding),
         printers=tuple(_printer(printer) for printer in document.printers),
     )
+
+
+def _stripe(section: Stripe | None) -> StripeSettings | None:
+    """The section as settings; without a key there is nobody to speak to."""
+    if section is None or section.api_key is None:
+        return None
+    known = section.model_dump() | {"webhook_secrets": tuple(section.webhook_secrets)}
+    return StripeSettings(**known)
+
+
+def _unpaid_hours(document: Document) -> float | None:
+    """Whoever collects by hand may take weeks; a checkout that nobody used for three days is forgotten."""
+    given = document.payments.unpaid_hours
+    return given if given is not None or document.payments.provider == "manual" else UNPAID_HOURS
 
 
 def _store_url(url: str, directory: Path) -> str:

@@ -107,10 +107,14 @@ class Stripe(Section):
     cancel_url: WebAddress | None = None
     mode: Literal["webhook", "poll", "both"] = "both"
     sweep_seconds: Seconds = 300
+    session_hours: Annotated[float, Field(ge=0.6, le=24)] = 24.0  # Stripe takes 30 minutes to 24 hours; a little is lost on the way
+    capture: Literal["automatic", "when_sliced"] = "automatic"
+    on_deadline: Literal["capture", "cancel"] = "cancel"
 
 
 class Payments(Section):
     provider: Literal["manual", "stripe"] = "manual"
+    unpaid_hours: Annotated[float, Field(gt=0, le=8760)] | None = None
     stripe: Stripe | None = None
 
 

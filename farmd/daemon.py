@@ -29,6 +29,8 @@ from farmd.fleet.staging import Staging
 from farmd.logs import configure as configure_logs
 from farmd.notify import Notifier
 from farmd.ownership import AlreadyOwned, owned
+from farmd.payments.build import Payments, build_payments
+from farmd.payments.expiry import expire_unpaid
 from farmd.pipeline.slice import SliceService
 from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.pipeline.validate import validate_model
@@ -55,6 +57,7 @@ class _Farm:
     store: Store
     registry: Registry
     fleet: Fleet
+    payments: Payments
     worker: Worker
     dispatcher: Dispatcher
     courier: Courier
@@ -79,8 +82,6 @@ def serve(settings: Settings, reload: Callable[[], Settings] | None = None) -> i
     """Run the farm until SIGTERM or SIGINT; 0 after a clean stop. `reload` is called on SIGHUP and gives the new settings, of which
     the printers are taken over. Raises `CannotStart`."""
     configure_logs()
-    if settings.payment_provider != "manual":
-        raise CannotStart('this farmd takes payments by hand only: write provider = "manual" under [payments]')
     data = _data_directory(settings)
     try:
         with owned(data):
@@ -155,12 +156,21 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
             pinned=lambda: _pinned(store),
         )
         policy = Policy.of(settings)
+        payments = build_payments(settings, store, world)
     except ValueError as error:  # a profile or an address in the settings that cannot be
         raise CannotStart(str(error)) from error
     fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories())
     feed = Feed(store)
     rooms = Rooms(
-        settings=settings, store=store, world=world, registry=registry, feed=feed, validate=validate_model, ready=fleet.supervised
+        settings=settings,
+        store=store,
+        world=world,
+        registry=registry,
+        feed=feed,
+        validate=validate_model,
+        ready=fleet.supervised,
+        payments=payments.provider,
+        desk=payments.stripe,
     )
     config = uvicorn.Config(
         create_app(rooms, pages.router),
@@ -175,6 +185,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         store=store,
         registry=registry,
         fleet=fleet,
+        payments=payments,
         worker=Worker(store, world, slices, settings.files / "geometry", registry.settings),
         dispatcher=Dispatcher(store, world, registry),
         courier=Courier(store, world, policy),
@@ -198,8 +209,7 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         await farm.fleet.apply(settings)
     except ValueError as error:
         raise CannotStart(str(error)) from error
-    farm.timers.every(3600, "forget", lambda: farm.store.write(retention.forget))
-    farm.timers.start()
+    _set_timers(farm, settings)
     async with asyncio.TaskGroup() as tasks:
         forever = [
             tasks.create_task(farm.worker.run(), name="pipeline"),
@@ -208,6 +218,8 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
             tasks.create_task(_reload_on(hangup, farm, reload), name="reload"),
             tasks.create_task(_stay_alive(farm, notifier), name="watchdog"),
         ]
+        if farm.payments.stripe is not None:
+            forever.append(tasks.create_task(farm.payments.stripe.till.run(), name="till"))
         serving = tasks.create_task(farm.server.serve(sockets=[listener]), name="api")
         log.info("farmd.started", url=f"http://{settings.host}:{settings.port}", printers=len(settings.printers))
         await stop.wait()
@@ -219,6 +231,19 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         for task in forever:
             task.cancel()
         await asyncio.wait_for(asyncio.gather(farm.fleet.close(), serving, return_exceptions=True), GRACE + 1)
+        if farm.payments.stripe is not None:
+            await farm.payments.stripe.api.close()
+
+
+def _set_timers(farm: _Farm, settings: Settings) -> None:
+    """Everything that happens by the clock; what is due stands in the rows."""
+    timers, desk, hours = farm.timers, farm.payments.stripe, settings.unpaid_hours
+    timers.every(3600, "forget", lambda: farm.store.write(retention.forget))
+    if desk is not None:
+        timers.every(desk.sweep_seconds, "sweep", desk.sweep.round, at_once=True)
+    if hours is not None:
+        timers.every(300, "unpaid", lambda: expire_unpaid(farm.store, farm.world, farm.payments.provider, hours), at_once=True)
+    timers.start()
 
 
 async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Settings] | None) -> None:
@@ -254,5 +279,8 @@ async def _turns(farm: _Farm) -> bool:
     except StoreFailed as error:
         log.error("farmd.store_does_not_answer", error=str(error))
         return False
-    oldest = min(farm.worker.turned_at, farm.dispatcher.turned_at)
+    loops = [farm.worker.turned_at, farm.dispatcher.turned_at]
+    if farm.payments.stripe is not None:
+        loops.append(farm.payments.stripe.till.turned_at)
+    oldest = min(loops)
     return farm.fleet.supervised() and farm.world.monotonic() - oldest < STUCK_AFTER

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 _SECRET_KEY = re.compile(r"(?i)(api_?key|access_?code|secret|password|authorization|token_?value)")
-_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|sk_(?:live|test)_)[0-9A-Za-z+/=_-]{6,}")
-_QUIET = ("httpx", "httpcore", "websockets", "uvicorn", "apscheduler", "asyncio", "sse_starlette", "alembic")
+_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|[sr]k_(?:(?:live|test)_)?)[0-9A-Za-z+/=_-]{6,}")
+_QUIET = ("httpx", "httpcore", "websockets", "uvicorn", "apscheduler", "asyncio", "sse_starlette", "alembic", "stripe")
 
 
 def blot(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -36,7 +36,7 @@ def configure(*, level: int = logging.INFO) -> None:
     ]
     eyes = sys.stderr.isatty()
     last: list[structlog.typing.Processor] = (
-        [blot, structlog.dev.ConsoleRenderer()]
+        [blot, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # never a variable's value
         if eyes
         else [structlog.processors.format_exc_info, blot, structlog.processors.JSONRenderer()]
     )

@@ -4,6 +4,7 @@ The only file that imports APScheduler.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -19,8 +20,9 @@ class Timers:
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
 
-    def every(self, seconds: float, name: str, tick: Tick) -> None:
-        """Call `tick` every so many seconds, never twice at once; its failure is logged and the next tick comes all the same."""
+    def every(self, seconds: float, name: str, tick: Tick, *, at_once: bool = False) -> None:
+        """Call `tick` every so many seconds, never twice at once, first after that long or `at_once`; its failure is logged and
+        the next tick comes all the same."""
 
         async def guarded() -> None:
             try:
@@ -28,7 +30,8 @@ class Timers:
             except Exception:  # the supervised edge of every tick
                 log.exception("tick.failed", tick=name)
 
-        self._scheduler.add_job(guarded, "interval", seconds=seconds, id=name)
+        first = {"next_run_time": datetime.now(UTC)} if at_once else {}
+        self._scheduler.add_job(guarded, "interval", seconds=seconds, id=name, **first)
 
     def start(self) -> None:
         """Begin ticking."""

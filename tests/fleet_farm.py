@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from drivers.contract import DriverFactory
 from drivers.octoprint import factory
 from drivers.virtual.octoprint import VirtualOctoPrint
@@ -23,12 +25,21 @@ from farmd.fleet.fleet import Fleet
 from farmd.fleet.offers import class_of
 from farmd.fleet.registry import Registry
 from farmd.fleet.staging import Staging
+from farmd.payments.manual import ManualPayments
 from farmd.store import making, printing, sales
 from farmd.store import tables as t
 from farmd.store.engine import Store, Tx, open_engine
 from farmd.store.rows import add, get
 from farmd.store.views import order_view
 from farmd.world import SystemWorld
+
+structlog.configure(  # a traceback drawn with its variables costs a loaded machine a second
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 class TurnableWorld(SystemWorld):
@@ -131,7 +142,7 @@ class FleetFarm:
             )
             order_id = sales.insert_order(tx, new)
             order = get(tx.connection, t.orders, order_id)
-            sales.record_payment(tx, order, order["total"], "cash")
+            ManualPayments().accept(tx, order, "cash")
             job_id = order_view(tx.connection, order_id)["jobs"][0]["id"]
             making.step(tx, job_id, JobSignal.VALIDATE)
             making.step(tx, job_id, JobSignal.SLICE)
@@ -155,7 +166,7 @@ class FleetFarm:
 
     async def cancel(self, order_id: str) -> None:
         def write(tx: Tx) -> None:
-            sales.record_cancellation(tx, get(tx.connection, t.orders, order_id), "test")
+            sales.record_cancellation(tx, get(tx.connection, t.orders, order_id), "test", ManualPayments().take_back)
 
         await self.store.write(write)
 

@@ -7,6 +7,7 @@ from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import AttemptSignal, JobSignal
 from farmd.domain.pricing import PricedLine, Quote
 from farmd.fleet.offers import class_of
+from farmd.payments.manual import ManualPayments
 from farmd.store import printing, sales
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -51,7 +52,7 @@ def place_paid(tx: Tx, *quantities: int, steps: tuple[str, ...] = (), customer: 
     due = tx.world.now() + timedelta(days=3)
     order_id = sales.insert_order(tx, sales.NewOrder(customer, "USD", Quote(lines, 0, 0), "0", {"name": "Jane Smith"}, None, due))
     order = get(tx.connection, t.orders, order_id)
-    sales.record_payment(tx, order, order["total"], "cash")
+    ManualPayments().accept(tx, order, "cash")
     rows, _ = job_page(tx.connection, order_id=order_id, limit=100)
     return sorted(row["id"] for row in rows)
 

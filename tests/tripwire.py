@@ -53,10 +53,11 @@ class Tripwire:
             while data := source.recv(65536):
                 if watched and self._wire and self._wire[0] in data:
                     _, forward_first, action = self._wire
-                    self._wire, self.tripped = None, True
+                    self._wire = None
                     if forward_first:
                         sink.sendall(data)
                     action()
+                    self.tripped = True  # whoever waits for it may rely on the deed being done
                     if not forward_first:
                         return
                     continue

@@ -7,7 +7,7 @@ import asyncio
 
 from fastapi import APIRouter, FastAPI
 
-from farmd.api import attempts, events, health, jobs, orders, printers, refunds, skus, webhooks
+from farmd.api import attempts, events, health, jobs, orders, printers, refunds, skus, stripe, webhooks
 from farmd.api.auth import KeyRing
 from farmd.api.docs import describe
 from farmd.api.door import Door
@@ -17,7 +17,7 @@ from farmd.api.rooms import Rooms
 __all__ = ["Rooms", "create_app"]
 
 VALIDATIONS_AT_ONCE = 2
-_MODULES = (orders, refunds, skus, jobs, printers, attempts, webhooks, events, health)
+_MODULES = (orders, refunds, skus, jobs, printers, attempts, webhooks, events, stripe, health)
 
 
 def create_app(rooms: Rooms, *pages: APIRouter) -> FastAPI:

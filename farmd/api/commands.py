@@ -5,25 +5,28 @@ also at the same moment) is answered with the same bytes and changes nothing.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from fastapi import Request
 from starlette.responses import Response
 
 from farmd.api.answers import to_json
 from farmd.api.auth import Caller
 from farmd.api.problems import Problem
-from farmd.store.engine import Tx
-from farmd.store.replays import find_replay, keep_replay
+from farmd.store.engine import Store, Tx
+from farmd.store.replays import amend_replay, find_replay, keep_replay
 
 MAX_KEY = 255
 Effect = Callable[[Tx], tuple[int, dict[str, Any]]]
+Afterwards = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 
 
-async def command(request: Request, effect: Effect) -> Response:
+async def command(request: Request, effect: Effect, afterwards: Afterwards | None = None) -> Response:
     """Run `effect` in one write transaction and answer with its status and payload. Raises `Problem` 422 when the Idempotency-Key
-    was used for another request, and whatever `effect` raises, having changed nothing."""
+    was used for another request, and whatever `effect` raises, having changed nothing. What `afterwards` makes of the payload, once
+    all of it is durable, is answered in its place, also to a repetition."""
     caller: Caller = request.state.caller
     key = _idempotency_key(request)
     sha = await _request_sha(request)
@@ -42,7 +45,15 @@ async def command(request: Request, effect: Effect) -> Response:
         keep_replay(tx, caller.key_id, key, sha, status, body.decode())
         return status, body, False
 
-    status, body, replayed = await request.app.state.rooms.store.write(work)
+    store: Store = request.app.state.rooms.store
+    status, body, replayed = await store.write(work)
+    if afterwards is not None and not replayed:
+        fuller = await afterwards(orjson.loads(body))
+        if fuller is not None:
+            body = to_json(fuller)
+            if key is not None:
+                text = body.decode()
+                await store.write(lambda tx: amend_replay(tx, caller.key_id, key, text))
     headers = {"Idempotent-Replayed": "true"} if replayed else None
     return Response(body, status, headers, "application/json")
 

@@ -16,6 +16,7 @@ from farmd.store.engine import StoreFailed
 BODY_LIMIT = 1_000_000
 MODEL_LIMIT = 200_000_000
 _ENDLESS = frozenset({"/api/events/stream"})
+_STRIPE = "/webhooks/stripe"
 _MODEL = re.compile(r"/api/skus/[^/]+/model")
 
 
@@ -46,7 +47,9 @@ class Door:
             if path.startswith("/api/") and not is_model:
                 _check_media_type(headers)
         except Problem as problem:
-            await render(problem, path)(scope, receive, send)
+            # whoever sends Stripe's messages is told one thing only: it is one of them, or it is not
+            refusal = Problem(400, problem.code, problem.detail) if path == _STRIPE else problem
+            await render(refusal, path)(scope, receive, send)
             return
         await self._app(scope, _counting(receive, limit), send)
 

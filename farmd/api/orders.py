@@ -3,6 +3,7 @@
 A handler reads the request, asks the rooms, and shows the order; another customer's order does not exist for a customer's key.
 """
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -24,6 +25,7 @@ from farmd.domain.refusals import Unacceptable
 from farmd.orders.cancel import cancel
 from farmd.orders.place import Basket, place
 from farmd.orders.quote import Line, quote
+from farmd.orders.release import release
 from farmd.orders.ship import ship
 from farmd.store.engine import Tx
 from farmd.store.order_lists import Filter, Page, order_page, order_row, timeline
@@ -34,7 +36,8 @@ router = APIRouter(tags=["orders"], route_class=ExactRoute)
 
 Anyone = Annotated[Caller, Depends(anyone)]
 Operator = Annotated[Caller, Depends(operator)]
-_AMOUNTS = ("subtotal", "shipping", "tax", "total", "captured", "refunded")
+CHECKOUT_PATIENCE = 3.0  # seconds that an answer may wait for the payment provider to open its page
+_AMOUNTS = ("subtotal", "shipping", "tax", "total", "authorized", "captured", "refunded", "chargedBack")
 
 
 def present(view: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +96,23 @@ async def place_order(request: Request, sent: OrderIn, caller: Anyone) -> Respon
     """Place an order. Prices come from the catalog; the answer is the order, waiting for its payment."""
     if not caller.owns(sent.customer_id):
         raise Problem(403, "not_your_customer", f"this key orders for {caller.customer_id} only; send that as customerId")
-    settings = request.app.state.rooms.settings
+    rooms: Rooms = request.app.state.rooms
     address = sent.shipping_address.model_dump(exclude_none=True) if sent.shipping_address else {}
     basket = Basket(sent.customer_id, _lines(sent.line_items), address, sent.notes)
-    return await command(request, lambda tx: (201, _shown(tx, place(tx, settings, basket))))
+
+    def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
+        order_id = place(tx, rooms.settings, basket)
+        rooms.payments.expect(tx, order_row(tx.connection, order_id))
+        return 201, _shown(tx, order_id)
+
+    return await command(request, effect, afterwards=lambda shown: _with_checkout(rooms, shown))
+
+
+async def _with_checkout(rooms: Rooms, shown: dict[str, Any]) -> dict[str, Any] | None:
+    """The order once more with the address where it can be paid, if that comes about soon; the order stands all the same."""
+    if not await rooms.payments.opened(shown["id"], CHECKOUT_PATIENCE):
+        return None
+    return present(await rooms.store.read(partial(order_view, order_id=shown["id"])))
 
 
 @router.post("/api/quotes")
@@ -156,7 +172,7 @@ async def cancel_order(request: Request, order_id: str, caller: Anyone, sent: Ca
 
     def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
         visible(tx.connection, order_id, caller)
-        cancel(tx, order_id, sent.reason if sent else None)
+        cancel(tx, order_id, sent.reason if sent else None, request.app.state.rooms.payments.take_back)
         return 200, _shown(tx, order_id)
 
     return await command(request, effect)
@@ -178,11 +194,13 @@ async def pay_order(request: Request, order_id: str, _caller: Operator, sent: Pa
 async def open_checkout(request: Request, order_id: str, caller: Anyone) -> Response:
     """A new place to pay, when the last one expired."""
 
+    rooms: Rooms = request.app.state.rooms
+
     def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
-        request.app.state.rooms.payments.open_checkout(tx, visible(tx.connection, order_id, caller))
+        rooms.payments.open_checkout(tx, visible(tx.connection, order_id, caller))
         return 200, _shown(tx, order_id)
 
-    return await command(request, effect)
+    return await command(request, effect, afterwards=lambda shown: _with_checkout(rooms, shown))
 
 
 @router.post("/api/orders/{order_id}/ship")
@@ -191,6 +209,17 @@ async def ship_order(request: Request, order_id: str, sent: ShipIn, _caller: Ope
 
     def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
         ship(tx, order_id, sent.carrier, sent.tracking_number)
+        return 200, _shown(tx, order_id)
+
+    return await command(request, effect)
+
+
+@router.post("/api/orders/{order_id}/release")
+async def release_order(request: Request, order_id: str, _caller: Operator) -> Response:
+    """Make and ship an order although its payment is disputed."""
+
+    def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
+        release(tx, order_id)
         return 200, _shown(tx, order_id)
 
     return await command(request, effect)

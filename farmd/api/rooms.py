@@ -8,6 +8,7 @@ from farmd.domain.model import ModelReport
 from farmd.domain.ports import World
 from farmd.events.feed import Feed
 from farmd.fleet.registry import Registry
+from farmd.payments.build import StripeDesk
 from farmd.payments.manual import ManualPayments
 from farmd.payments.provider import Provider
 from farmd.store.engine import Store
@@ -16,7 +17,7 @@ from farmd.store.engine import Store
 @dataclass
 class Rooms:
     """The rooms below. `validate` is `farmd.pipeline.validate.validate_model`; `ready` says whether every printer has
-    its supervisor; `payments` must be the provider that the settings name."""
+    its supervisor; `payments` must be the provider that the settings name, `desk` what works for Stripe."""
 
     settings: Settings
     store: Store
@@ -26,3 +27,4 @@ class Rooms:
     validate: Callable[..., Awaitable[ModelReport]]
     ready: Callable[[], bool] = lambda: True
     payments: Provider = field(default_factory=ManualPayments)
+    desk: StripeDesk | None = None

@@ -86,10 +86,16 @@ class PaymentStatus(StrEnum):
     """Where the money is."""
 
     UNPAID = "unpaid"
+    PROCESSING = "processing"  # the customer has paid, the bank takes its days
+    AUTHORIZED = "authorized"  # promised, not collected yet
     PAID = "paid"
     PARTIALLY_REFUNDED = "partially_refunded"
     REFUNDED = "refunded"
     REFUND_PENDING = "refund_pending"
+    REFUND_FAILED = "refund_failed"
+    DISPUTED = "disputed"
+    CHARGED_BACK = "charged_back"
+    REVIEW = "review"  # what was paid is not what was asked for
 
 
 class IllegalMove(Exception):

@@ -30,7 +30,7 @@ def why(connection: Connection, registry: Registry, job_id: str, now: datetime) 
     printers = printer_views(connection, registry)
     mine = [relaxed(plate, printers) for plate in mine]
     verdicts = [_verdict(printer, mine, plates) for printer in printers] if mine else []
-    waits = _waits(job) or _for_people(connection, job) or _for_printers(connection, job, verdicts)
+    waits = _waits(job) or _for_money(connection, job) or _for_people(connection, job) or _for_printers(connection, job, verdicts)
     return {
         "jobId": job_id,
         "state": job["state"],
@@ -70,6 +70,17 @@ def _waits(job: Row) -> Waits | None:
             return {"code": "model", "detail": "Its model is about to be validated; no printer is offered it before it is sliced"}
         case JobState.SLICING:
             return {"code": "slicer", "detail": "The slicer is at work on it; no printer is offered it before that"}
+    return None
+
+
+def _for_money(connection: Connection, job: Row) -> Waits | None:
+    """Nothing of an order is started while its payment is in doubt."""
+    match get(connection, t.orders, job["order_id"])["hold"]:
+        case "capture":
+            return {"code": "payment", "detail": "Its payment is collected as soon as every job of the order is sliced"}
+        case "dispute":
+            detail = f"The customer disputes the payment; POST /api/orders/{job['order_id']}/release makes it all the same"
+            return {"code": "payment", "detail": detail}
     return None
 
 

@@ -11,7 +11,7 @@ from farmd.domain.catalog import Problem
 from farmd.domain.money import share_out, to_text
 from farmd.domain.refusals import NotNow, Unacceptable
 from farmd.store.engine import Tx
-from farmd.store.refunds import asked_for, lines_of, units_refunded
+from farmd.store.refunds import lines_of, under_way, units_refunded
 from farmd.store.rows import Row
 
 
@@ -34,9 +34,9 @@ class Refundable:
 
 def refundable(tx: Tx, order: Row, wish: RefundWish) -> Refundable:
     """Work out a refund. Raises `Unacceptable` for a wish that makes no sense, `NotNow` for more than was captured and kept."""
-    left = order["captured"] - order["refunded"] - asked_for(tx.connection, order["id"])
+    left = order["captured"] - order["refunded"] - order["charged_back"] - under_way(tx.connection, order["id"])
     if left <= 0:
-        why = "nothing was paid yet" if order["captured"] == 0 else "all of it was given back already"
+        why = "nothing was paid yet" if order["captured"] == 0 else "all of it was given back, or is on its way back"
         raise NotNow("nothing_to_refund", f"order {order['id']}: {why}")
     wanted = _work_out(tx, order, wish, left)
     if wanted.amount > left:

@@ -14,4 +14,7 @@ def ship(tx: Tx, order_id: str, carrier: str | None, tracking_number: str) -> No
         raise NotNow("already_shipped", f"order {order_id} was shipped already with {order['tracking_number']}")
     if OrderStatus(order["status"]) is not OrderStatus.READY:
         raise NotNow("not_ready", f"order {order_id} is {order['status']}; only a ready order can be shipped")
+    if order["hold"]:
+        cure = f"wait for the outcome, or POST /api/orders/{order_id}/release"
+        raise NotNow("on_hold", f"order {order_id} is on hold ({order['hold']}): {cure}")
     record_shipment(tx, order, carrier, tracking_number)

@@ -17,11 +17,17 @@ class Provider(Protocol):
     def name(self) -> str:
         """The word in `[payments] provider`."""
 
+    def expect(self, tx: Tx, order: Row, /) -> None:
+        """A new order was written in this transaction; its payment is expected from now on."""
+
     def open_checkout(self, tx: Tx, order: Row, /) -> None:
         """Want a (new) place where the customer can pay."""
 
     def accept(self, tx: Tx, order: Row, /, reference: str | None) -> None:
         """An operator says that the whole amount has arrived."""
+
+    def take_back(self, tx: Tx, order_id: str, /) -> None:
+        """The order was cancelled in this transaction: write down what becomes of its money. Must not announce it."""
 
     def refund(
         self,
@@ -35,3 +41,6 @@ class Provider(Protocol):
         quantity: int | None = None,
     ) -> str:
         """Give `amount` minor units back; returns the refund's id. The caller has checked that so much is there to give."""
+
+    async def opened(self, order_id: str, patience: float, /) -> bool:
+        """Wait until the place to pay was asked for, at most `patience` seconds; whether the order may look otherwise now."""

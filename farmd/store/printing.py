@@ -69,7 +69,8 @@ def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -
     job = get(tx.connection, t.jobs, plate["job_id"])
     order = get(tx.connection, t.orders, plate["order_id"])
     usable = printer["enabled"] and printer["bed"] == Bed.CLEAR and not printer["quarantined"]
-    if plate["state"] != "WAITING" or not usable or order["cancelled_at"] or JobState(job["state"]) not in PRINTABLE:
+    wanted = not order["cancelled_at"] and not order["hold"] and JobState(job["state"]) in PRINTABLE
+    if plate["state"] != "WAITING" or not usable or not wanted:
         raise NotAssignable(f"plate {plate_id} cannot go to {printer_id} now")
     live = select(t.attempts.c.id).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(ATTEMPT_LIVE))
     if tx.connection.execute(live).first() is not None:
@@ -132,6 +133,8 @@ def start_sent(tx: Tx, attempt: Row) -> Row:
         raise StartWithheld(f"{printer['id']} has {loaded[0]} {loaded[1]} loaded now, the job needs {needed[0]} {needed[1]}")
     if not printer["enabled"] or printer["quarantined"]:
         raise StartWithheld(f"{printer['id']} was taken out of use")
+    if hold := get(tx.connection, t.orders, attempt["order_id"])["hold"]:
+        raise StartWithheld(f"order {attempt['order_id']} is on hold: {hold}")
     set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"start of {attempt['id']} was sent")
     _note_stranger(tx, attempt["printer_id"], None)
     return advance_attempt(tx, attempt, AttemptSignal.SEND_START, start_sent_at=tx.world.now())

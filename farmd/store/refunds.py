@@ -1,12 +1,14 @@
 """Refund rows: what is owed, what was given back, and for how many units of which line."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select
 
+from farmd.domain.till import RefundState
 from farmd.store import tables as t
 from farmd.store.engine import Tx
-from farmd.store.rows import Row, get
+from farmd.store.rows import Row, change, get
 
 
 def refund_row(connection: Connection, refund_id: str) -> Row:
@@ -21,14 +23,14 @@ def refunds_by_age(connection: Connection, order_id: str) -> Sequence[Row]:
 
 
 def owed(connection: Connection, order_id: str) -> Row | None:
-    """The refund that a cancellation wants and nobody has carried out yet."""
-    pending = (t.refunds.c.order_id == order_id) & (t.refunds.c.cause == "cancellation") & (t.refunds.c.state == "PENDING")
-    return connection.execute(select(t.refunds).where(pending)).mappings().first()
+    """The refund that a person is still to hand over."""
+    mine = (t.refunds.c.order_id == order_id) & (t.refunds.c.state == RefundState.OWED)
+    return connection.execute(select(t.refunds).where(mine)).mappings().first()
 
 
-def asked_for(connection: Connection, order_id: str) -> int:
-    """Minor units that are on their way back because somebody asked, beside those a cancellation owes."""
-    pending = (t.refunds.c.order_id == order_id) & (t.refunds.c.cause == "request") & (t.refunds.c.state == "PENDING")
+def under_way(connection: Connection, order_id: str) -> int:
+    """Minor units that are on their way back and have not arrived."""
+    pending = (t.refunds.c.order_id == order_id) & (t.refunds.c.state == RefundState.PENDING)
     return int(connection.execute(select(func.coalesce(func.sum(t.refunds.c.amount), 0)).where(pending)).scalar_one())
 
 
@@ -46,4 +48,10 @@ def lines_of(connection: Connection, order_id: str) -> Sequence[Row]:
 
 def lower(tx: Tx, refund: Row, amount: int) -> None:
     """Less is owed now: a part of it was given back."""
-    tx.connection.execute(update(t.refunds).where(t.refunds.c.id == refund["id"]).values(amount=amount))
+    change(tx, t.refunds, refund, amount=amount)
+
+
+def move_refund(tx: Tx, refund: Row, state: RefundState, **known: Any) -> Row:
+    """What became of a refund, and what else is known of it."""
+    settled = {"settled_at": tx.world.now()} if state in (RefundState.SUCCEEDED, RefundState.FAILED) else {"settled_at": None}
+    return change(tx, t.refunds, refund, state=state.value, **settled, **known)

@@ -1,6 +1,6 @@
 """The answers already given to requests that carried an Idempotency-Key, each written in the transaction of its effect."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -25,3 +25,9 @@ def keep_replay(tx: Tx, key_id: str, idempotency_key: str, request_sha: str, sta
         body=body,
         created_at=tx.world.now(),
     )
+
+
+def amend_replay(tx: Tx, key_id: str, idempotency_key: str, body: str) -> None:
+    """Answer repetitions with a fuller body from now on."""
+    mine = (t.replays.c.key_id == key_id) & (t.replays.c.idempotency_key == idempotency_key)
+    tx.connection.execute(update(t.replays).where(mine).values(body=body))

@@ -3,21 +3,21 @@
 The use cases in `orders` and `payments` decide; this module writes what they decided, in the caller's transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from farmd.domain.lifecycle import ATTEMPT_UNSETTLED, JobSignal, JobState, OrderStatus, PaymentStatus
-from farmd.domain.money import to_text
 from farmd.domain.pricing import Quote
+from farmd.domain.till import RefundState
 from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
 from farmd.store.rows import Row, add, change, get
-from farmd.store.transitions import advance_job, announce, clear_attention, raise_attention, refold, touch_order
+from farmd.store.transitions import advance_job, announce, clear_attention, refold, touch_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,10 @@ def insert_order(tx: Tx, new: NewOrder) -> str:
     return order_id
 
 
-def record_payment(tx: Tx, order: Row, amount: int, reference: str | None) -> None:
-    """The money is in: the order is paid and each line becomes a job, in one commit."""
-    touch_order(
-        tx,
-        order,
-        paid_at=tx.world.now(),
-        captured=amount,
-        payment_reference=reference,
-        payment_status=PaymentStatus.PAID.value,
-    )
+def record_payment(tx: Tx, order: Row, reference: str | None, **money: Any) -> None:
+    """The money is in, or promised for certain: the order is paid and each line becomes a job, in one commit. `money` are the
+    order's columns that say how it is paid."""
+    touch_order(tx, order, paid_at=tx.world.now(), payment_reference=reference, **money)
     lines = tx.connection.execute(
         select(t.line_items).where(t.line_items.c.order_id == order["id"]).order_by(t.line_items.c.position)
     )
@@ -126,36 +120,50 @@ def _insert_job(tx: Tx, order: Row, line: Row) -> None:
     emit(tx, "job.created", order_id=order["id"], jobId=job_id, lineItemId=line["id"], quantity=line["quantity"])
 
 
+def lines_with_names(connection: Connection, order_id: str) -> list[tuple[Row, str]]:
+    """The lines of an order, each with the name of its SKU, in the order they were written."""
+    named = select(t.line_items, t.skus.c.name).join(t.skus, t.skus.c.id == t.line_items.c.sku_id)
+    rows = connection.execute(named.where(t.line_items.c.order_id == order_id).order_by(t.line_items.c.position))
+    return [(row, row["name"]) for row in rows.mappings()]
+
+
+def jobs_of(connection: Connection, order_id: str) -> list[Row]:
+    """The jobs of an order."""
+    return list(connection.execute(select(t.jobs).where(t.jobs.c.order_id == order_id)).mappings())
+
+
 def cancel_job(tx: Tx, job: Row, reason: str) -> None:
     """Take a job back: what waits is dropped, what prints is wished stopped. The printers follow in their own time."""
     if JobState(job["state"]) is JobState.CANCELLED:
         return
+    _stop_work(tx, job)
+    advance_job(tx, get(tx.connection, t.jobs, job["id"]), JobSignal.CANCEL, reason=reason)
+    clear_attention(tx, job["order_id"], jobId=job["id"])
+
+
+def _stop_work(tx: Tx, job: Row) -> None:
     attempts = select(t.attempts).where(t.attempts.c.job_id == job["id"], t.attempts.c.state.in_(ATTEMPT_UNSETTLED))
     for attempt in tx.connection.execute(attempts).mappings().all():
-        change(tx, t.attempts, attempt, cancel_wanted=True)
+        if not attempt["cancel_wanted"]:
+            change(tx, t.attempts, attempt, cancel_wanted=True)
     plates = select(t.plates).where(t.plates.c.job_id == job["id"], t.plates.c.state == "WAITING")
     for plate in tx.connection.execute(plates).mappings().all():
         change(tx, t.plates, plate, state="DROPPED")
-    advance_job(tx, get(tx.connection, t.jobs, job["id"]), JobSignal.CANCEL, reason=reason)
-    clear_attention(tx, job["order_id"], jobId=job["id"])
     tx.wake("attempts")
 
 
-def record_cancellation(tx: Tx, order: Row, reason: str) -> None:
-    """The order is cancelled from this commit on: jobs taken back, what was captured and not yet returned is owed back."""
-    changes: dict[str, Any] = {"cancelled_at": tx.world.now(), "cancel_reason": reason}
-    owed = order["captured"] - order["refunded"]
-    if owed > 0:
-        changes["payment_status"] = PaymentStatus.REFUND_PENDING.value
-        insert_refund(tx, order, owed, cause="cancellation", reason=reason)
-    change(tx, t.orders, order, **changes)
-    for job in tx.connection.execute(select(t.jobs).where(t.jobs.c.order_id == order["id"])).mappings().all():
-        cancel_job(tx, job, reason)
+def record_cancellation(tx: Tx, order: Row, reason: str, give_back: Callable[[Tx, str], None]) -> None:
+    """The order is cancelled from this commit on: its jobs are taken back, and `give_back(tx, order_id)` writes down what has to
+    become of the money. All of it stands in the rows before the first event tells of it."""
+    change(tx, t.orders, order, cancelled_at=tx.world.now(), cancel_reason=reason)
+    jobs = jobs_of(tx.connection, order["id"])
+    for job in jobs:
+        if JobState(job["state"]) is not JobState.CANCELLED:
+            _stop_work(tx, job)
+    give_back(tx, order["id"])
+    for job in jobs:
+        cancel_job(tx, get(tx.connection, t.jobs, job["id"]), reason)
     refold(tx, order["id"])
-    if owed > 0:
-        text = f"{to_text(owed, order['currency'])} {order['currency']}"
-        raise_attention(tx, order["id"], "refund_due", f"{text} are to be given back by hand; record it as a refund when done")
-    tx.wake("payments")
 
 
 def insert_refund(
@@ -165,8 +173,8 @@ def insert_refund(
     *,
     cause: str,
     reason: str | None,
-    line_item_id: str | None = None,
-    quantity: int | None = None,
+    state: RefundState = RefundState.PENDING,
+    **more: Any,
 ) -> str:
     """A refund that is wanted; the money has not moved yet."""
     refund_id = tx.world.new_id("rf")
@@ -176,41 +184,27 @@ def insert_refund(
         id=refund_id,
         order_id=order["id"],
         amount=amount,
-        line_item_id=line_item_id,
-        quantity=quantity,
         reason=reason,
         cause=cause,
-        state="PENDING",
+        state=state.value,
+        version=1,
         created_at=tx.world.now(),
+        **more,
     )
-    tx.wake("payments")
     return refund_id
-
-
-def settle_refund(tx: Tx, refund: Row, *, succeeded: bool) -> None:
-    """The money moved, or certainly did not."""
-    change(tx, t.refunds, refund, state="SUCCEEDED" if succeeded else "FAILED", settled_at=tx.world.now())
-    if not succeeded:
-        return
-    order = get(tx.connection, t.orders, refund["order_id"])
-    returned = order["refunded"] + refund["amount"]
-    whole = returned >= order["captured"]
-    status = PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
-    if whole:
-        clear_attention(tx, order["id"], "refund_due")
-        order = get(tx.connection, t.orders, order["id"])
-    touch_order(tx, order, refunded=returned, payment_status=status.value)
-
-
-def refunds_of(tx: Tx, order_id: str) -> Sequence[Row]:
-    """Every refund of an order, oldest first."""
-    return (
-        tx.connection.execute(select(t.refunds).where(t.refunds.c.order_id == order_id).order_by(t.refunds.c.created_at))
-        .mappings()
-        .all()
-    )
 
 
 def record_shipment(tx: Tx, order: Row, carrier: str | None, tracking_number: str) -> None:
     """Handed over, with a tracking number."""
     touch_order(tx, order, shipped_at=tx.world.now(), carrier=carrier, tracking_number=tracking_number)
+
+
+def fold_money(tx: Tx, order_id: str, **money: Any) -> None:
+    """Write what an order's money has come to, if that is anything new. The status follows, except where a cancellation is being
+    written: its own end tells of it."""
+    order = get(tx.connection, t.orders, order_id)
+    changes = {key: value for key, value in money.items() if order[key] != value}
+    if changes:
+        change(tx, t.orders, order, **changes)
+    if order["cancelled_at"] is None or order["status"] == OrderStatus.CANCELLED:
+        refold(tx, order_id)

@@ -3,41 +3,17 @@
 A row is not a domain object: `table=True` models do not validate, so nothing unchecked may be written here.
 """
 
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, Table, UniqueConstraint, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from farmd.domain.lifecycle import ATTEMPT_LIVE, ATTEMPT_UNSETTLED
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime, also on SQLite, which forgets the zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone cannot be stored")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and dialect.name == "sqlite" else value
-
-
-def _when(**kwargs: Any) -> Any:
-    return Field(sa_type=cast("type[Any]", UtcDateTime), **kwargs)
-
-
-def _json(**kwargs: Any) -> Any:
-    return Field(sa_type=JSON, **kwargs)
+from farmd.store import money_tables
+from farmd.store.columns import json as _json
+from farmd.store.columns import table_of as _table
+from farmd.store.columns import when as _when
 
 
 def _words(states: frozenset[Any]) -> str:
@@ -52,6 +28,7 @@ class Order(SQLModel, table=True):
         Index("ix_orders_created", "created_at", "id"),
         Index("ix_orders_status_created", "status", "created_at", "id"),
         Index("ix_orders_customer_created", "customer_id", "created_at", "id"),
+        Index("ix_orders_hold", "hold", sqlite_where=text("hold IS NOT NULL"), postgresql_where=text("hold IS NOT NULL")),
     )
 
     id: str = Field(primary_key=True)
@@ -64,8 +41,15 @@ class Order(SQLModel, table=True):
     tax: int
     total: int
     tax_rate: str
+    authorized: int = 0  # promised by the customer's bank, not collected yet
     captured: int = 0
     refunded: int = 0
+    charged_back: int = 0  # taken back by the customer's bank
+    disputed: bool = False
+    released_at: datetime | None = _when(default=None)  # a person wants it made although it is disputed
+    hold: str | None = None  # why nothing more of it may be started: capture, dispute
+    paid_by: str | None = None  # the checkout that paid it
+    checkout_url: str | None = None  # where it can be paid now
     address: dict[str, Any] = _json()
     notes: str | None = None
     paid_at: datetime | None = _when(default=None)
@@ -341,23 +325,6 @@ class Replay(SQLModel, table=True):
     created_at: datetime = _when()
 
 
-class Refund(SQLModel, table=True):
-    """Money on its way back. PENDING, SUCCEEDED or FAILED."""
-
-    __tablename__ = "refunds"
-
-    id: str = Field(primary_key=True)
-    order_id: str = Field(foreign_key="orders.id", index=True)
-    amount: int
-    line_item_id: str | None = None
-    quantity: int | None = None
-    reason: str | None = None
-    cause: str  # cancellation, request
-    state: str
-    created_at: datetime = _when()
-    settled_at: datetime | None = _when(default=None)
-
-
 class Meta(SQLModel, table=True):
     """Facts about this store: the controller epoch."""
 
@@ -367,12 +334,10 @@ class Meta(SQLModel, table=True):
     value: str
 
 
-def _table(model: type[SQLModel]) -> Table:
-    return cast("Table", model.__table__)  # type: ignore[attr-defined]
-
-
 orders, line_items, skus, models = _table(Order), _table(LineItem), _table(Sku), _table(Model)
 jobs, plates, attempts, printers = _table(Job), _table(Plate), _table(Attempt), _table(Printer)
 history, events, webhooks, deliveries = _table(History), _table(Event), _table(Webhook), _table(Delivery)
-api_keys, replays, refunds, meta = _table(ApiKey), _table(Replay), _table(Refund), _table(Meta)
+api_keys, replays, meta = _table(ApiKey), _table(Replay), _table(Meta)
+checkouts, payment_calls, inbox = money_tables.checkouts, money_tables.payment_calls, money_tables.inbox
+refunds = money_tables.refunds
 metadata = SQLModel.metadata

@@ -160,6 +160,14 @@ def clear_attention(tx: Tx, order_id: str, code: str | None = None, **where: str
         change(tx, t.orders, order, attention=kept)
 
 
+def keep_attention(tx: Tx, order_id: str, code: str, detail: str | None) -> None:
+    """Let this reason stand on the order as long as there is a `detail` to it."""
+    if detail is not None:
+        raise_attention(tx, order_id, code, detail)
+    else:
+        clear_attention(tx, order_id, code)
+
+
 def _same(entry: dict[str, Any], code: str | None, where: dict[str, str]) -> bool:
     return (code is None or entry["code"] == code) and all(entry.get(key) == value for key, value in where.items())
 

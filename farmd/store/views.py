@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from farmd.domain.lifecycle import ATTEMPT_LIVE, ATTEMPT_UNSETTLED, AttemptState
+from farmd.domain.till import RefundState
 from farmd.store import tables as t
 from farmd.store.rows import Row, get
 
@@ -74,13 +75,16 @@ def _order(row: Row, lines: list[Row], jobs: list[Row], attempts: list[Row], ref
         "currency": row["currency"],
         "paymentStatus": row["payment_status"],
         "fulfillmentStatus": _FULFILLED.get(row["status"], "unfulfilled"),
-        "checkoutUrl": None,
+        "checkoutUrl": row["checkout_url"],
         "shippingAddress": row["address"],
         "notes": row["notes"],
         "jobs": [job_summary(job, attempts) for job in jobs],
         "attention": row["attention"],
+        "authorized": row["authorized"],
         "captured": row["captured"],
         "refunded": row["refunded"],
+        "chargedBack": row["charged_back"],
+        "hold": row["hold"],
         "shipment": None if row["shipped_at"] is None else _shipment(row),
         "cancellation": None if row["cancelled_at"] is None else _cancellation(row, attempts, refunds),
         "dueAt": iso_seconds(row["due_at"]),
@@ -97,13 +101,22 @@ def _shipment(row: Row) -> dict[str, Any]:
 def _cancellation(row: Row, attempts: list[Row], refunds: list[Row]) -> dict[str, Any]:
     stopping = [attempt for attempt in attempts if attempt["cancel_wanted"]]
     unsettled = any(AttemptState(attempt["state"]) in ATTEMPT_UNSETTLED for attempt in stopping)
-    refund = [refund["state"].lower() for refund in refunds if refund["cause"] == "cancellation"]
     return {
         "reason": row["cancel_reason"],
         "at": iso_seconds(row["cancelled_at"]),
         "printers": "stopping" if unsettled else "stopped" if stopping else "none",
-        "refund": refund[-1] if refund else "none",
+        "refund": _giving_back(row, {RefundState(refund["state"]) for refund in refunds}),
     }
+
+
+def _giving_back(row: Row, states: set[RefundState]) -> str:
+    """How far a cancelled order's money is on its way back."""
+    left = row["captured"] - row["charged_back"] - row["refunded"]
+    if states & {RefundState.PENDING, RefundState.OWED} or row["authorized"]:
+        return "pending"
+    if left > 0:
+        return "failed" if RefundState.FAILED in states else "pending"
+    return "succeeded" if row["refunded"] else "none"
 
 
 def units(job: Mapping[Any, Any]) -> dict[str, int]:

@@ -95,6 +95,7 @@ def waiting_plates(connection: Connection) -> list[Row]:
             t.plates.c.state == "WAITING",
             t.jobs.c.state.in_(sorted(PRINTABLE)),
             t.orders.c.cancelled_at.is_(None),
+            t.orders.c.hold.is_(None),
         )
         .order_by(t.plates.c.created_at, t.plates.c.id)
     )

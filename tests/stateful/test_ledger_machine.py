@@ -24,6 +24,7 @@ from farmd.domain.lifecycle import (
     order_status,
 )
 from farmd.domain.refusals import NotNow
+from farmd.payments.manual import ManualPayments
 from farmd.pipeline.post_process import Settled, settle_step
 from farmd.store import printing, sales
 from farmd.store import tables as t
@@ -241,7 +242,7 @@ class Ledger(RuleBasedStateMachine):
         def work(tx):
             order = get(tx.connection, t.orders, making.job(tx, job)["order_id"])
             if not order["cancelled_at"] and not order["shipped_at"]:
-                sales.record_cancellation(tx, order, "changed their mind")
+                sales.record_cancellation(tx, order, "changed their mind", ManualPayments().take_back)
 
         self.do(work)
 

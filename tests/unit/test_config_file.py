@@ -183,8 +183,10 @@ def test_stripe_secrets_from_files(tmp_path):
     (tmp_path / "hooks").write_text("whsec_a\nwhsec_b\n")
     text = "[payments]\nprovider = 'stripe'\n[payments.stripe]\napi_key_file = 'sk'\nwebhook_secrets_file = 'hooks'\n"
     stripe = load(tmp_path, text).stripe
-    assert (stripe["api_key"], stripe["webhook_secrets"]) == ("sk_test_1", ["whsec_a", "whsec_b"])
-    assert (stripe["mode"], stripe["sweep_seconds"]) == ("both", 300)
+    assert (stripe.api_key, stripe.webhook_secrets) == ("sk_test_1", ("whsec_a", "whsec_b"))
+    assert (stripe.mode, stripe.sweep_seconds) == ("both", 300)
+    assert "sk_test_1" not in repr(stripe)
+    assert "whsec_a" not in repr(stripe)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_systemd_credentials_win_over_the_file_and_the_environment_over_both(tmp
     environ = {"CREDENTIALS_DIRECTORY": str(folder)}
     settings = load(tmp_path, WHOLE, environ)
     assert settings.printers[0].options["api_key"] == "from-systemd"
-    assert settings.stripe["api_key"] == "sk_live_1"
+    assert settings.stripe.api_key == "sk_live_1"
     environ["FARMD__PRINTERS__MK3_01__API_KEY"] = "from-environment"
     assert load(tmp_path, WHOLE, environ).printers[0].options["api_key"] == "from-environment"
 

@@ -152,7 +152,7 @@ def test_the_order_of_the_readme_costs_what_the_readme_says(tmp_path):
     assert {key: line[key] for key in shown if key != "id"} == {key: value for key, value in shown.items() if key != "id"}
 
 
-LITERAL_AT = {"raise_attention": 2, "_hold": 1, "hold": 2, "_Waits": 0}
+LITERAL_AT = {"raise_attention": 2, "keep_attention": 2, "_hold": 1, "hold": 2, "_Waits": 0}
 """Which argument of a call is an attention code."""
 
 

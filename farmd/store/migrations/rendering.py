@@ -9,7 +9,7 @@ from sqlalchemy import Column
 from sqlalchemy.types import TypeEngine
 from sqlmodel.sql.sqltypes import AutoString
 
-from farmd.store.tables import UtcDateTime
+from farmd.store.columns import UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:

@@ -1,0 +1,293 @@
+"""The books of an order's money: what the provider showed is written down, and whatever is still missing becomes a request.
+
+`book` and `settle` are idempotent and run in the caller's transaction; they may be called at any time, as often as anybody likes.
+Nothing here asks the provider, and nothing but this file says that an order under a provider is paid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from farmd.config import Settings, StripeSettings
+from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobState
+from farmd.domain.till import (
+    CheckoutFacts,
+    CheckoutState,
+    Missing,
+    OrderMoney,
+    RefundFacts,
+    RefundSeen,
+    RefundState,
+    Sighting,
+    Want,
+    kept,
+    missing,
+)
+from farmd.payments.complaints import complain
+from farmd.payments.figures import figures
+from farmd.payments.stripe_bodies import refund_body, session_body, void_body
+from farmd.store import till
+from farmd.store.engine import Tx
+from farmd.store.order_lists import order_row
+from farmd.store.refunds import lower, move_refund, refund_row, refunds_by_age
+from farmd.store.rows import Row
+from farmd.store.sales import fold_money, insert_refund, jobs_of, lines_with_names, record_cancellation, record_payment
+from farmd.store.transitions import clear_attention
+
+GONE = "given back elsewhere already"
+_NOT_READY = JOB_BEFORE_QUEUE | {JobState.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The farm's way of keeping them."""
+
+    settings: Settings
+    stripe: StripeSettings
+
+    @property
+    def success_url(self) -> str:
+        """Where a customer comes back to."""
+        own = f"http://{self.settings.host}:{self.settings.port}/checkout/success?session_id={{CHECKOUT_SESSION_ID}}"
+        return self.stripe.success_url or own
+
+    # what was seen
+
+    def book(self, tx: Tx, checkout_id: str, seen: Sighting) -> None:
+        """Write down what a checkout looks like now, and everything that follows from it."""
+        checkout = till.checkout_row(tx.connection, checkout_id)
+        state = seen.state
+        money = state in (CheckoutState.PAID, CheckoutState.AUTHORIZED, CheckoutState.PROCESSING)
+        same = (seen.total, seen.currency) == (checkout["total"], checkout["currency"]) and seen.order_id == checkout["order_id"]
+        whole = state is not CheckoutState.PAID or seen.captured == checkout["total"]
+        till.change_checkout(
+            tx,
+            checkout,
+            state=state.value,
+            agrees=(same and whole) or not money,
+            session_id=seen.session_id,
+            url=seen.url or checkout["url"],
+            expires_at=seen.expires_at or checkout["expires_at"],
+            intent_id=seen.intent_id or checkout["intent_id"],
+            authorized=seen.authorized,
+            captured=max(seen.captured, checkout["captured"]),
+            capture_before=seen.capture_before or checkout["capture_before"],
+            charged_back=seen.charged_back,
+            disputed=seen.disputed,
+        )
+        self._book_refunds(tx, checkout_id, seen.refunds)
+        self.settle(tx, checkout["order_id"])
+
+    def book_refund(self, tx: Tx, checkout_id: str, seen: RefundSeen) -> None:
+        """Write down the answer to a refund."""
+        self._book_refunds(tx, checkout_id, [seen])
+        self.settle(tx, till.checkout_row(tx.connection, checkout_id)["order_id"])
+
+    def order(self, tx: Tx, order_id: str) -> Row:
+        """One order. Raises `Missing`."""
+        return order_row(tx.connection, order_id)
+
+    def next_look(self, tx: Tx, checkout_id: str) -> datetime | None:
+        """When a checkout is worth another look although nobody tells of it; None when nothing can happen to it any more."""
+        checkout = till.checkout_row(tx.connection, checkout_id)
+        order = order_row(tx.connection, checkout["order_id"])
+        refunds = refunds_by_age(tx.connection, order["id"])
+        moving = any(row["checkout_id"] == checkout_id and row["state"] == RefundState.PENDING for row in refunds)
+        now, sweep = tx.world.now(), timedelta(seconds=self.stripe.sweep_seconds)
+        match CheckoutState(checkout["state"]):
+            case CheckoutState.OPEN:  # before its end the sweep looks after it, together with all the others
+                end: datetime = checkout["expires_at"]
+                return max(end + timedelta(seconds=5), now + sweep)
+            case CheckoutState.PROCESSING | CheckoutState.AUTHORIZED:
+                return now + sweep
+            case CheckoutState.PAID if moving or checkout["disputed"]:
+                return now + sweep
+            case CheckoutState.PAID if order["shipped_at"] is None and order["refunded"] < order["captured"]:
+                return now + max(sweep * 12, timedelta(hours=1))
+        return None
+
+    def _book_refunds(self, tx: Tx, checkout_id: str, seen: Sequence[RefundSeen]) -> None:
+        checkout = till.checkout_row(tx.connection, checkout_id)
+        rows = refunds_by_age(tx.connection, checkout["order_id"])
+        ours = {row["id"]: row for row in rows}
+        known = {row["provider_id"]: row for row in rows if row["provider_id"]}
+        for refund in seen:
+            row = known.get(refund.id) or (ours.get(refund.ours) if refund.ours else None)
+            if row is None:
+                self._book_foreign(tx, checkout, refund)
+            elif (row["state"], row["provider_id"], row["amount"]) != (refund.state, refund.id, refund.amount):
+                move_refund(tx, row, refund.state, provider_id=refund.id, amount=refund.amount, failure=refund.why)
+        self._cut(tx, checkout_id)
+
+    def _book_foreign(self, tx: Tx, checkout: Row, refund: RefundSeen) -> None:
+        order = order_row(tx.connection, checkout["order_id"])
+        reason = "made at the payment provider"
+        row = insert_refund(
+            tx, order, refund.amount, cause="provider", reason=reason, checkout_id=checkout["id"], provider_id=refund.id
+        )
+        move_refund(tx, refund_row(tx.connection, row), refund.state, failure=refund.why)
+
+    def _cut(self, tx: Tx, checkout_id: str) -> None:
+        """Somebody else gave money back: what we want to give back, and certainly did not yet, cannot be more than is left."""
+        checkout = till.checkout_row(tx.connection, checkout_id)
+        rows = [row for row in refunds_by_age(tx.connection, checkout["order_id"]) if row["checkout_id"] == checkout_id]
+        going = sum(row["amount"] for row in rows if row["state"] != RefundState.FAILED)
+        too_much = going - (checkout["captured"] - checkout["charged_back"])
+        calls = {call["refund_id"]: call for call in till.wanted_calls(tx.connection, checkout["order_id"])}
+        for row in reversed(rows):
+            call = calls.get(row["id"])
+            in_doubt = call is not None and call["sent_at"] is not None
+            if too_much <= 0 or row["state"] != RefundState.PENDING or row["provider_id"] or in_doubt:
+                continue
+            cut = min(row["amount"], too_much)
+            too_much -= cut
+            if call is not None:
+                till.close_call(tx, call, "DROPPED", GONE)
+            lower(tx, row, row["amount"] - cut)
+            if cut == row["amount"]:
+                move_refund(tx, refund_row(tx.connection, row["id"]), RefundState.SUCCEEDED, failure=GONE)
+
+    def refund_refused(self, tx: Tx, refund_id: str, why: str) -> None:
+        """The provider will not give this back, and what is left has been looked at meanwhile."""
+        refund = refund_row(tx.connection, refund_id)
+        if refund["state"] == RefundState.PENDING and refund["provider_id"] is None:
+            move_refund(tx, refund, RefundState.FAILED, failure=why)
+        self.settle(tx, refund["order_id"])
+
+    # what follows
+
+    def settle(self, tx: Tx, order_id: str) -> None:
+        """Bring an order in line with its checkouts and refunds, and want whatever is missing."""
+        self._accept(tx, order_id)
+        self._fold(tx, order_id)
+        order = order_row(tx.connection, order_id)
+        checkouts = till.checkouts_of(tx.connection, order_id)
+        self._drop(tx, order, checkouts)
+        for wanted in missing(self._money(tx, order, till.checkouts_of(tx.connection, order_id))):
+            self._want(tx, order, wanted)
+        if any(
+            row["state"] == RefundState.PENDING and row["provider_id"] is None for row in refunds_by_age(tx.connection, order_id)
+        ):
+            self._fold(tx, order_id)
+
+    def _accept(self, tx: Tx, order_id: str) -> None:
+        """The first checkout that holds what was asked for pays the order."""
+        order = order_row(tx.connection, order_id)
+        checkouts = till.checkouts_of(tx.connection, order_id)
+        payer = next((row for row in checkouts if row["id"] == order["paid_by"]), None)
+        if order["cancelled_at"] is None and payer is not None and payer["state"] == CheckoutState.VOIDED and not order["captured"]:
+            record_cancellation(tx, order, "the authorisation of the payment lapsed or was taken back", self.take_back)
+            return
+        if order["paid_at"] is not None or order["cancelled_at"] is not None:
+            return
+        for row in checkouts:
+            if row["state"] in (CheckoutState.PAID, CheckoutState.AUTHORIZED) and row["agrees"]:
+                money = figures(tx, order, checkouts) | {"paid_by": row["id"]}
+                record_payment(tx, order, row["intent_id"] or row["session_id"], **money)
+                return
+
+    def _fold(self, tx: Tx, order_id: str) -> None:
+        order = order_row(tx.connection, order_id)
+        checkouts = till.checkouts_of(tx.connection, order_id)
+        before = order["payment_status"]
+        fold_money(tx, order_id, **figures(tx, order, checkouts))
+        after = order_row(tx.connection, order_id)
+        complain(tx, after, checkouts)
+        if before != after["payment_status"] or order["hold"] != after["hold"]:
+            tx.wake("jobs")  # a hold that fell away lets plates start
+
+    def _money(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> OrderMoney:
+        calls = till.wanted_calls(tx.connection, order["id"])
+        asked = {call["checkout_id"] for call in calls if call["kind"] == Want.OPEN and call["sent_at"] is not None}
+        refunds = refunds_by_age(tx.connection, order["id"])
+        return OrderMoney(
+            cancelled=order["cancelled_at"] is not None,
+            paid_by=order["paid_by"],
+            capture_now=self._capture_now(tx, order, checkouts),
+            checkouts=tuple(_facts(row, asked) for row in checkouts),
+            refunds=tuple(_refund_facts(row) for row in refunds),
+        )
+
+    def _capture_now(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> bool:
+        if order["hold"] != "capture":
+            return False
+        states = [JobState(job["state"]) for job in jobs_of(tx.connection, order["id"])]
+        living = [state for state in states if state is not JobState.CANCELLED]
+        if living and not any(state in _NOT_READY for state in living):
+            return True
+        return self.stripe.on_deadline == "capture" and self.deadline_passed(checkouts, tx.world.now())
+
+    def deadline_passed(self, checkouts: Sequence[Row], now: datetime) -> bool:
+        """Whether an authorisation is about to lapse."""
+        ends = [row["capture_before"] for row in checkouts if row["state"] == CheckoutState.AUTHORIZED and row["capture_before"]]
+        return any(end - timedelta(hours=24) <= now for end in ends)
+
+    def _drop(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
+        """Forget what was wanted, never left, and is not wanted any more."""
+        calls = till.wanted_calls(tx.connection, order["id"])
+        states = {row["id"]: CheckoutState(row["state"]) for row in checkouts}
+        unwanted = order["cancelled_at"] is not None or order["paid_at"] is not None
+        for call in calls:
+            state = states[call["checkout_id"]]
+            if call["kind"] == Want.OPEN and state is CheckoutState.WANTED:
+                if unwanted and call["sent_at"] is None:
+                    till.close_call(tx, call, "DROPPED", "not wanted any more")
+                    checkout = till.checkout_row(tx.connection, call["checkout_id"])
+                    till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
+            elif _pointless(Want(call["kind"]), state):
+                till.close_call(tx, call, "DROPPED", f"the checkout is {state.value.lower()}")
+
+    def _want(self, tx: Tx, order: Row, wanted: Missing) -> None:
+        checkout = till.checkout_row(tx.connection, wanted.checkout_id)
+        match wanted.want:
+            case Want.OPEN:
+                lines = lines_with_names(tx.connection, order["id"])
+                body = session_body(order, lines, checkout["id"], checkout["expires_at"], self.stripe, self.success_url)
+                till.add_call(tx, Want.OPEN, checkout, body)
+            case Want.EXPIRE | Want.CAPTURE:
+                till.add_call(tx, wanted.want, checkout, {})
+            case Want.VOID:
+                till.add_call(tx, Want.VOID, checkout, void_body())
+            case Want.REFUND:
+                refund_id = wanted.refund_id or insert_refund(
+                    tx,
+                    order,
+                    wanted.amount,
+                    cause=wanted.cause,
+                    reason=order["cancel_reason"] or "this order was paid twice",
+                    checkout_id=checkout["id"],
+                )
+                body = refund_body(refund_row(tx.connection, refund_id), checkout["intent_id"])
+                till.add_call(tx, Want.REFUND, checkout, body, refund_id)
+
+    def take_back(self, tx: Tx, order_id: str) -> None:
+        """What a cancellation wants of the money: open checkouts closed, promises given back, payments returned."""
+        self.settle(tx, order_id)
+
+    def open_checkout(self, tx: Tx, order: Row) -> None:
+        """Want a new place to pay."""
+        till.new_checkout(tx, order, tx.world.now() + timedelta(hours=self.stripe.session_hours))
+        for code in ("checkout_failed", "payment_failed"):
+            clear_attention(tx, order["id"], code)
+        self.settle(tx, order["id"])
+
+    def keepable(self, tx: Tx, order: Row, checkout: Row) -> int:
+        """What of a checkout's money could still be given back."""
+        refunds = [_refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])]
+        return kept(_facts(checkout, set()), refunds)
+
+
+def _pointless(want: Want, state: CheckoutState) -> bool:
+    needed = {Want.EXPIRE: CheckoutState.OPEN, Want.CAPTURE: CheckoutState.AUTHORIZED, Want.VOID: CheckoutState.AUTHORIZED}
+    return want is Want.OPEN or (want in needed and state is not needed[want])
+
+
+def _facts(row: Row, asked: set[str]) -> CheckoutFacts:
+    return CheckoutFacts(
+        row["id"], CheckoutState(row["state"]), row["id"] in asked, row["captured"], row["charged_back"], row["disputed"]
+    )
+
+
+def _refund_facts(row: Row) -> RefundFacts:
+    known = row["provider_id"] is not None
+    return RefundFacts(row["id"], row["checkout_id"], row["amount"], RefundState(row["state"]), known, row["cause"])

@@ -1,0 +1,293 @@
+"""The till: the task that speaks to Stripe. It takes due requests and due looks from their rows, does them, and writes what came of
+it.
+
+Every request was committed before it leaves, and what it may have done is settled by asking, never by assuming. One order is worked
+on by one hand at a time; a slow or dead Stripe delays orders and stops nothing else. Never holds a transaction while it waits.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+
+from farmd.domain.ports import World
+from farmd.domain.till import CheckoutState, Sighting, Want
+from farmd.payments.inbox import Inbox
+from farmd.payments.ledger import Ledger
+from farmd.payments.stripe_api import Refused, Shut, StripeApi, StripeProblem, Unavailable
+from farmd.payments.stripe_shapes import refund_seen, sighting, was_disputed
+from farmd.store import till
+from farmd.store.engine import Conflict, Store, StoreFailed, Tx
+from farmd.store.rows import Row
+from farmd.store.transitions import clear_attention, raise_attention
+
+AT_ONCE = 16
+"""Orders worked on side by side; Stripe takes about a hundred requests a second of one account."""
+LOOK_AGAIN = 60.0  # seconds between turns when nothing rings
+FIRST_PAUSE, LAST_PAUSE = 1.0, 900.0
+SHUT_PAUSE = 60.0  # a key is mended by a person; asking more often helps nobody
+COMPLAIN_AFTER = 4  # tries
+KEY_LIVES = timedelta(hours=20)
+"""After a day Stripe forgets an idempotency key; a refund that may have been sent is looked for before that age is reached."""
+EXPIRES_SOON = timedelta(minutes=31)
+DISPUTED_PAUSE = 3600.0
+log = structlog.get_logger()
+
+
+class Till:
+    """Runs for ever; `run` returns only when cancelled."""
+
+    def __init__(self, store: Store, world: World, api: StripeApi, inbox: Inbox, ledger: Ledger) -> None:
+        self._store, self._world, self._api, self._inbox, self._ledger = store, world, api, inbox, ledger
+        self._capturing = ledger.stripe.capture == "when_sliced"
+        self._bell = store.watch(till.TOPIC, *(["jobs"] if self._capturing else []))
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self.turned_at = world.monotonic()
+
+    async def run(self) -> None:
+        """Hand out what is due, then wait for more."""
+        try:
+            while True:
+                self.turned_at = self._world.monotonic()
+                try:
+                    pause = await self._turn()
+                except StoreFailed as error:
+                    log.error("till.store_failed", error=str(error))
+                    pause = FIRST_PAUSE
+                except Exception:  # the supervised edge: orders must be paid whatever one of them brought
+                    log.exception("till.broke")
+                    pause = FIRST_PAUSE
+                await self._bell.wait(pause)
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    async def _turn(self) -> float:
+        """Start work on every due order there is a hand for; returns the seconds until something else is due."""
+        if self._capturing:
+            for order_id in await self._store.read(till.waiting_for_capture):
+                await self._store.write(partial(self._ledger.settle, order_id=order_id))
+        await self._read_messages()
+        now, free = self._world.now(), AT_ONCE - len(self._busy)
+        if free > 0:
+            busy = tuple(self._busy)
+            found = await self._store.read(lambda c: till.due(c, now, busy, AT_ONCE * 2))
+            for order_id, (calls, looks) in list(found.items())[:free]:
+                task = asyncio.create_task(self._serve(order_id, calls, looks), name=f"till {order_id}")
+                self._busy[order_id] = task
+                task.add_done_callback(partial(self._done, order_id))
+        if len(self._busy) >= AT_ONCE:
+            return LOOK_AGAIN  # the first hand that is free rings
+        upcoming = await self._store.read(partial(till.next_due, busy=tuple(self._busy)))
+        return LOOK_AGAIN if upcoming is None else min(max((upcoming - now).total_seconds(), 0.01), LOOK_AGAIN)
+
+    async def _read_messages(self) -> None:
+        try:
+            await self._inbox.work()
+        except StripeProblem as error:  # the message waits; what is due meanwhile does not
+            log.warning("till.message_waits", error=str(error))
+
+    def _done(self, order_id: str, _task: "asyncio.Task[None]") -> None:
+        self._busy.pop(order_id, None)
+        for event in self._waiting.get(order_id, ()):
+            event.set()
+        self._bell.ring()
+
+    async def opened(self, order_id: str, patience: float) -> None:
+        """Wait until the order's place to pay was asked for, whatever came of it; at most `patience` seconds."""
+        event = asyncio.Event()
+        self._waiting.setdefault(order_id, []).append(event)
+        try:
+            async with asyncio.timeout(patience):
+                if order_id in self._busy or await self._store.read(
+                    partial(till.unasked, order_id=order_id, now=self._world.now())
+                ):
+                    await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._waiting[order_id].remove(event)
+            if not self._waiting[order_id]:
+                del self._waiting[order_id]
+
+    async def _serve(self, order_id: str, calls: Sequence[Row], looks: Sequence[Row]) -> None:
+        try:
+            for call in calls:
+                await self._call(call)
+            for checkout in looks:
+                await self.look(checkout["id"])
+        except (Conflict, StoreFailed) as error:
+            log.info("till.again", order=order_id, why=str(error))
+            await asyncio.sleep(FIRST_PAUSE * self._world.chance())  # the rows are as they were; not at once, not in step
+        except Exception:  # the supervised edge: what one order brought must not stop the others
+            log.exception("till.order_broke", order=order_id)
+            await asyncio.sleep(FIRST_PAUSE)
+
+    # requests
+
+    async def _call(self, call: Row) -> None:
+        """One request: committed as sent, sent, and its answer committed."""
+        call = await self._store.read(lambda c: till.call_row(c, call["id"]))
+        if call["state"] != "WANTED":
+            return
+        checkout = await self._store.read(lambda c: till.checkout_row(c, call["checkout_id"]))
+        if await self._settled_otherwise(call, checkout):
+            return
+        call = await self._store.write(lambda tx: till.call_leaves(tx, call))
+        bound = log.bind(order=call["order_id"], call=call["id"], kind=call["kind"])
+        try:
+            answer = await self._send(call, checkout)
+        except Unavailable as error:
+            bound.warning("till.unavailable", error=str(error), tries=call["tries"])
+            await self._later(call, error.retry_after or self._pause(call["tries"]), str(error))
+        except Shut as error:
+            bound.error("till.shut", error=str(error))
+            await self._later(call, SHUT_PAUSE, str(error))
+        except Refused as error:
+            bound.warning("till.refused", error=str(error), code=error.code)
+            await self._refused(call, checkout, error)
+        else:
+            bound.info("till.done")
+            await self._answered(call, checkout, answer)
+
+    def _pause(self, tries: int) -> float:
+        pause: float = min(FIRST_PAUSE * 2.0 ** min(tries, 20), LAST_PAUSE)
+        return pause * (0.5 + self._world.chance() / 2)
+
+    async def _settled_otherwise(self, call: Row, checkout: Row) -> bool:
+        """Old requests whose key may be forgotten by now are not simply repeated."""
+        now = self._world.now()
+        if call["kind"] == Want.OPEN and checkout["expires_at"] - now < EXPIRES_SOON:
+            # nobody can have been sent there: its address never reached us, and Stripe takes no such moment any more
+            if call["sent_at"] is None or now > checkout["expires_at"]:
+                await self._store.write(lambda tx: self._start_over(tx, call))
+            else:
+                await self._later(
+                    call, (checkout["expires_at"] - now).total_seconds() + 1, "its answer was lost; waiting for its end"
+                )
+            return True
+        if call["kind"] == Want.REFUND and call["sent_at"] is not None and now - call["sent_at"] > KEY_LIVES:
+            await self.look(call["checkout_id"])
+            fresh = await self._store.read(lambda c: till.call_row(c, call["id"]))
+            return bool(fresh["state"] != "WANTED")
+        return False
+
+    def _start_over(self, tx: Tx, call: Row) -> None:
+        """A place to pay that never came about is replaced by a fresh one."""
+        till.close_call(tx, till.call_row(tx.connection, call["id"]), "DROPPED", "it would expire too soon")
+        checkout = till.checkout_row(tx.connection, call["checkout_id"])
+        till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
+        order = self._ledger.order(tx, call["order_id"])
+        if order["paid_at"] is None and order["cancelled_at"] is None:
+            self._ledger.open_checkout(tx, order)
+
+    async def _send(self, call: Row, checkout: Row) -> dict[str, Any]:
+        key, body = f"farmd-{call['id']}", call["body"]
+        match Want(call["kind"]):
+            case Want.OPEN:
+                return await self._api.open_session(body, key)
+            case Want.EXPIRE:
+                return await self._api.expire_session(checkout["session_id"], key)
+            case Want.CAPTURE:
+                return await self._api.capture(checkout["intent_id"], body, key)
+            case Want.VOID:
+                return await self._api.void(checkout["intent_id"], body, key)
+            case Want.REFUND:
+                return await self._api.refund(body, key)
+
+    async def _answered(self, call: Row, checkout: Row, answer: dict[str, Any]) -> None:
+        """Book what the answer shows; where it does not show the whole, look."""
+        kind = Want(call["kind"])
+        opened = sighting(answer, None, (), ()) if kind in (Want.OPEN, Want.EXPIRE) else None
+        refund = refund_seen(answer) if kind is Want.REFUND else None
+
+        def write(tx: Tx) -> None:
+            till.close_call(tx, till.call_row(tx.connection, call["id"]), "DONE")
+            clear_attention(tx, call["order_id"], "payment_stuck")
+            if opened is not None and opened.session_id:
+                self._ledger.book(tx, checkout["id"], opened)
+            elif refund is not None:
+                self._ledger.book_refund(tx, checkout["id"], refund)
+            if opened is None:
+                till.look_soon(tx, [checkout["id"]])
+
+        await self._store.write(write)
+        if opened is None:
+            await self.look(checkout["id"])
+
+    async def _later(self, call: Row, seconds: float, why: str) -> None:
+        def write(tx: Tx) -> None:
+            till.call_waits(tx, till.call_row(tx.connection, call["id"]), seconds, why)
+            if call["tries"] >= COMPLAIN_AFTER:
+                detail = f"Stripe has not taken the request to {call['kind']} yet ({why}); farmd keeps trying"
+                raise_attention(tx, call["order_id"], "payment_stuck", detail)
+
+        await self._store.write(write)
+
+    async def _refused(self, call: Row, checkout: Row, error: Refused) -> None:
+        """It will never be done so: find out how things stand, then let the books want what is still missing."""
+        kind = Want(call["kind"])
+        if kind is Want.REFUND and error.code == "charge_disputed":
+            await self._later(call, DISPUTED_PAUSE, "the payment is disputed; it can be given back when the dispute is closed")
+            await self.look(checkout["id"])
+            return
+        if kind is Want.OPEN:
+            await self._store.write(lambda tx: self._not_opened(tx, call, str(error)))
+            return
+
+        def close(tx: Tx) -> None:
+            till.close_call(tx, till.call_row(tx.connection, call["id"]), "REFUSED", str(error))
+            till.look_soon(tx, [checkout["id"]])
+
+        await self._store.write(close)
+        seen = await self.look(checkout["id"])
+        if kind is Want.REFUND and seen:
+            why = str(error)
+            await self._store.write(lambda tx: self._ledger.refund_refused(tx, call["refund_id"], why))
+
+    def _not_opened(self, tx: Tx, call: Row, why: str) -> None:
+        till.close_call(tx, till.call_row(tx.connection, call["id"]), "REFUSED", why)
+        checkout = till.checkout_row(tx.connection, call["checkout_id"])
+        till.change_checkout(tx, checkout, state=CheckoutState.FAILED.value)
+        detail = f"Stripe opens no checkout: {why}. Mend it (farmd doctor), then POST /api/orders/{call['order_id']}/checkout"
+        raise_attention(tx, call["order_id"], "checkout_failed", detail)
+        self._ledger.settle(tx, call["order_id"])
+
+    # looks
+
+    async def look(self, checkout_id: str) -> bool:
+        """Ask Stripe how a checkout, its payment and its refunds stand, and book that. False when Stripe could not be asked."""
+        checkout = await self._store.read(lambda c: till.checkout_row(c, checkout_id))
+        if checkout["session_id"] is None:
+            await self._store.write(lambda tx: till.looked(tx, checkout, None))
+            return False
+        try:
+            seen = await self._see(checkout)
+        except StripeProblem as error:
+            log.warning("till.not_seen", order=checkout["order_id"], checkout=checkout_id, error=str(error))
+            again = self._world.now() + timedelta(seconds=self._pause(checkout["looks_failed"]))
+            await self._store.write(lambda tx: till.looked(tx, checkout, again, failed=True))
+            return False
+
+        def write(tx: Tx) -> None:
+            self._ledger.book(tx, checkout_id, seen)
+            till.looked(tx, checkout, self._ledger.next_look(tx, checkout_id))
+
+        await self._store.write(write)
+        return True
+
+    async def _see(self, checkout: Row) -> Sighting:
+        session = await self._api.session(checkout["session_id"])
+        seen = sighting(session, None, (), ())
+        intent_id = seen.intent_id or checkout["intent_id"]
+        if intent_id is None:
+            return seen
+        intent = await self._api.intent(intent_id)
+        refunds = await self._api.refunds_of(intent_id)
+        disputes = await self._api.disputes_of(intent_id) if was_disputed(intent) else []
+        return sighting(session, intent, refunds, disputes)

@@ -1,0 +1,257 @@
+"""Checkouts, requests to the payment provider and its messages, as rows: what is open, what is due, what was answered.
+
+`payments` decides what any of it means; this module only writes it, in the caller's transaction.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, union, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from farmd.domain.till import CheckoutState, RefundState, Want
+from farmd.store import tables as t
+from farmd.store.engine import Tx
+from farmd.store.rows import Row, add, change, find, get
+
+WAITING_FOR_MONEY = (CheckoutState.WANTED, CheckoutState.OPEN, CheckoutState.PROCESSING)
+TOPIC = "till"
+"""Rings when there is something to ask the provider."""
+_calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
+
+
+# checkouts
+
+
+def new_checkout(tx: Tx, order: Row, expires_at: datetime) -> Row:
+    """A place to pay that is still to be opened."""
+    number = select(func.coalesce(func.max(_checkouts.number), 0)).where(_checkouts.order_id == order["id"])
+    checkout_id, now = tx.world.new_id("co"), tx.world.now()
+    add(
+        tx,
+        t.checkouts,
+        id=checkout_id,
+        order_id=order["id"],
+        number=int(tx.connection.execute(number).scalar_one()) + 1,
+        state=CheckoutState.WANTED.value,
+        total=order["total"],
+        currency=order["currency"],
+        expires_at=expires_at,
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    return get(tx.connection, t.checkouts, checkout_id)
+
+
+def checkouts_of(connection: Connection, order_id: str) -> Sequence[Row]:
+    """Every place where an order could or can be paid, oldest first."""
+    mine = select(t.checkouts).where(_checkouts.order_id == order_id).order_by(_checkouts.number)
+    return connection.execute(mine).mappings().all()
+
+
+def checkout_row(connection: Connection, checkout_id: str) -> Row:
+    """One checkout. Raises `Missing`."""
+    return get(connection, t.checkouts, checkout_id)
+
+
+def change_checkout(tx: Tx, checkout: Row, **values: Any) -> None:
+    """Write what is new of a checkout, if anything is. Raises `Conflict`."""
+    if any(checkout[key] != value for key, value in values.items()):
+        change(tx, t.checkouts, checkout, **values)
+
+
+def look_soon(tx: Tx, checkout_ids: Collection[str]) -> None:
+    """Ask the provider about these checkouts at the next opportunity."""
+    if checkout_ids:
+        due = update(t.checkouts).where(_checkouts.id.in_(checkout_ids)).values(look_at=tx.world.now())
+        tx.connection.execute(due)
+        tx.wake(TOPIC)
+
+
+def looked(tx: Tx, checkout: Row, again: datetime | None, *, failed: bool = False) -> None:
+    """A look at `checkout` (as it was read before) is over; the next one is due at `again`, unless one was asked for meanwhile."""
+    unasked = _checkouts.look_at.is_not_distinct_from(checkout["look_at"])
+    tries = checkout["looks_failed"] + 1 if failed else 0
+    mine = (_checkouts.id == checkout["id"]) & unasked
+    tx.connection.execute(update(t.checkouts).where(mine).values(look_at=again, looks_failed=tries))
+
+
+def unasked(connection: Connection, order_id: str, now: datetime) -> bool:
+    """Whether an order has a request or a look that is due and about to be made."""
+    calls = select(_calls.id).where(_calls.order_id == order_id, _calls.state == "WANTED", _calls.next_at <= now)
+    looks = select(_checkouts.id).where(_checkouts.order_id == order_id, _checkouts.look_at <= now)
+    return connection.execute(calls).first() is not None or connection.execute(looks).first() is not None
+
+
+def find_checkout(
+    connection: Connection, *, session: str | None = None, intent: str | None = None, own: str | None = None
+) -> Row | None:
+    """The checkout behind any id that a message may name."""
+    for column, value in ((_checkouts.session_id, session), (_checkouts.id, own), (_checkouts.intent_id, intent)):
+        if value is not None:
+            row = connection.execute(select(t.checkouts).where(column == value)).mappings().first()
+            if row is not None:
+                return row
+    return None
+
+
+def unpaid_since(connection: Connection, before: datetime) -> Sequence[str]:
+    """Orders placed before a moment that nobody paid and nobody can pay any more."""
+    waiting = select(_checkouts.order_id).where(_checkouts.state.in_([state.value for state in WAITING_FOR_MONEY]))
+    unpaid = (t.orders.c.status == "pending_payment") & (t.orders.c.captured == 0) & (t.orders.c.created_at < before)
+    query = select(t.orders.c.id).where(unpaid, t.orders.c.id.not_in(waiting)).order_by(t.orders.c.created_at)
+    return connection.execute(query.limit(500)).scalars().all()
+
+
+def waiting_for_capture(connection: Connection) -> Sequence[str]:
+    """Orders whose money is promised and not collected."""
+    return connection.execute(select(t.orders.c.id).where(t.orders.c.hold == "capture")).scalars().all()
+
+
+# requests
+
+
+def add_call(tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_id: str | None = None) -> None:
+    """Want something of the provider. Nothing when the very same is wanted already."""
+    call_id, now = tx.world.new_id("call"), tx.world.now()
+    values = {
+        "id": call_id,
+        "kind": kind.value,
+        "purpose": f"{kind.value}:{refund_id or checkout['id']}",
+        "order_id": checkout["order_id"],
+        "checkout_id": checkout["id"],
+        "refund_id": refund_id,
+        "body": dict(body),
+        "state": "WANTED",
+        "tries": 0,
+        "next_at": now,
+        "version": 1,
+        "created_at": now,
+    }
+    if _wanted(tx.connection, values["purpose"]) is None:
+        tx.connection.execute(insert(t.payment_calls).values(values))
+        tx.wake(TOPIC)
+
+
+def _wanted(connection: Connection, purpose: str) -> Row | None:
+    query = select(t.payment_calls).where(_calls.purpose == purpose, _calls.state == "WANTED")
+    return connection.execute(query).mappings().first()
+
+
+def wanted_calls(connection: Connection, order_id: str) -> Sequence[Row]:
+    """What is still to be asked for an order."""
+    query = select(t.payment_calls).where(_calls.order_id == order_id, _calls.state == "WANTED").order_by(_calls.created_at)
+    return connection.execute(query).mappings().all()
+
+
+def call_row(connection: Connection, call_id: str) -> Row:
+    """One request. Raises `Missing`."""
+    return get(connection, t.payment_calls, call_id)
+
+
+def call_leaves(tx: Tx, call: Row) -> Row:
+    """Commit this before the request goes out: from here on it may have been done. Raises `Conflict` when it was dropped."""
+    return change(tx, t.payment_calls, call, sent_at=call["sent_at"] or tx.world.now(), tries=call["tries"] + 1)
+
+
+def call_waits(tx: Tx, call: Row, seconds: float, error: str) -> None:
+    """Ask again later."""
+    change(tx, t.payment_calls, call, next_at=tx.world.now() + timedelta(seconds=seconds), error=error)
+
+
+def close_call(tx: Tx, call: Row, state: str, error: str | None = None) -> None:
+    """DONE, REFUSED, or DROPPED because it is not wanted any more."""
+    change(tx, t.payment_calls, call, state=state, error=error, done_at=tx.world.now())
+
+
+def due(connection: Connection, now: datetime, busy: Collection[str], limit: int) -> dict[str, tuple[list[Row], list[Row]]]:
+    """What is due by order: requests and checkouts to look at. Orders in `busy` are left out."""
+    calls = select(t.payment_calls).where(_calls.state == "WANTED", _calls.next_at <= now, _calls.order_id.not_in(busy))
+    looks = select(t.checkouts).where(_checkouts.look_at <= now, _checkouts.order_id.not_in(busy))
+    found: dict[str, tuple[list[Row], list[Row]]] = {}
+    for row in connection.execute(calls.order_by(_calls.next_at).limit(limit)).mappings():
+        found.setdefault(row["order_id"], ([], []))[0].append(row)
+    for row in connection.execute(looks.order_by(_checkouts.look_at).limit(limit)).mappings():
+        found.setdefault(row["order_id"], ([], []))[1].append(row)
+    return found
+
+
+def next_due(connection: Connection, busy: Collection[str]) -> datetime | None:
+    """When the next request or look of any order that is not in `busy` is due."""
+    calls = select(func.min(_calls.next_at)).where(_calls.state == "WANTED", _calls.order_id.not_in(busy))
+    looks = select(func.min(_checkouts.look_at)).where(_checkouts.order_id.not_in(busy))
+    moments = [connection.execute(query).scalar_one() for query in (calls, looks)]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def open_sessions(connection: Connection) -> dict[str, Row]:
+    """The checkouts somebody may be paying at now, by session."""
+    query = select(t.checkouts).where(_checkouts.state == CheckoutState.OPEN)
+    return {row["session_id"]: row for row in connection.execute(query).mappings()}
+
+
+def unsettled(connection: Connection) -> Sequence[str]:
+    """Orders of which something is wanted that no request stands for; only a hand in the store or an old backup leaves any."""
+    wanted = select(_calls.order_id).where(_calls.state == "WANTED")
+    unopened = select(_checkouts.order_id).where(_checkouts.state == CheckoutState.WANTED)
+    unsent = select(t.refunds.c.order_id).where(
+        t.refunds.c.state == RefundState.PENDING, t.refunds.c.provider_id.is_(None), t.refunds.c.checkout_id.is_not(None)
+    )
+    undone = (
+        select(_checkouts.order_id)
+        .join(t.orders, t.orders.c.id == _checkouts.order_id)
+        .where(t.orders.c.cancelled_at.is_not(None), _checkouts.state.in_((CheckoutState.OPEN, CheckoutState.AUTHORIZED)))
+    )
+    query = union(unopened, unsent, undone).subquery()
+    return connection.execute(select(query.c.order_id).where(query.c.order_id.not_in(wanted))).scalars().all()
+
+
+def paid_without_jobs(connection: Connection) -> Sequence[str]:
+    """Orders that are paid and of which nothing is made; there should be none."""
+    have = select(t.jobs.c.order_id)
+    query = select(t.orders.c.id).where(t.orders.c.status == "paid", t.orders.c.id.not_in(have))
+    return connection.execute(query).scalars().all()
+
+
+# messages
+
+
+def keep_message(tx: Tx, event_id: str, kind: str, hint: Mapping[str, Any], told_at: datetime) -> bool:
+    """Put a message into the inbox; False when it is there already."""
+    dialect: Any = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
+    values = {"id": event_id, "type": kind, "state": "NEW", "hint": dict(hint), "told_at": told_at, "received_at": tx.world.now()}
+    fresh = tx.connection.execute(dialect.insert(t.inbox).values(values).on_conflict_do_nothing()).rowcount == 1
+    if fresh:
+        tx.wake(TOPIC)
+    return fresh
+
+
+def new_messages(connection: Connection, limit: int = 500) -> Sequence[Row]:
+    """Messages nobody has dealt with, oldest first."""
+    query = select(t.inbox).where(_inbox.state == "NEW").order_by(_inbox.received_at, _inbox.id).limit(limit)
+    return connection.execute(query).mappings().all()
+
+
+def settle_messages(tx: Tx, ids: Collection[str], state: str, why: str | None = None) -> None:
+    """DONE, or IGNORED with the reason."""
+    tx.connection.execute(update(t.inbox).where(_inbox.id.in_(ids)).values(state=state, why=why))
+
+
+# what the sweep remembers
+
+
+def noted(connection: Connection, key: str) -> str | None:
+    """A fact about this store."""
+    row = find(connection, t.meta, key)
+    return row["value"] if row else None
+
+
+def note(tx: Tx, key: str, value: str) -> None:
+    """Remember a fact about this store."""
+    row = find(tx.connection, t.meta, key)
+    if row is None:
+        add(tx, t.meta, key=key, value=value)
+    elif row["value"] != value:
+        change(tx, t.meta, row, value=value)
