@@ -14,6 +14,7 @@ from farmd.api.schemas import RefundIn
 from farmd.domain.catalog import Problem as Fault
 from farmd.domain.money import MoneyError, to_minor
 from farmd.domain.refusals import Unacceptable
+from farmd.domain.till import RefundState
 from farmd.orders.refund import RefundWish, refundable
 from farmd.store.engine import Tx
 from farmd.store.order_lists import order_row
@@ -31,11 +32,12 @@ def show_refund(refund: Row, currency: str) -> dict[str, Any]:
         "orderId": refund["order_id"],
         "amount": money(refund["amount"], currency),
         "currency": currency,
-        "status": refund["state"].lower(),
+        "status": "pending" if refund["state"] == RefundState.OWED else refund["state"].lower(),
         "cause": refund["cause"],
         "lineItemId": refund["line_item_id"],
         "quantity": refund["quantity"],
         "reason": refund["reason"],
+        "failure": refund["failure"],
         "createdAt": iso(refund["created_at"]),
         "settledAt": iso(refund["settled_at"]),
     }
