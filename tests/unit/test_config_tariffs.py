@@ -1,6 +1,8 @@
 """The tables of `[tax]` and `[shipping]` as they are written: what becomes of them, and what is said about a mistake."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,14 @@ def test_amounts_are_of_the_farms_currency(tmp_path):
     assert load(tmp_path, text.format("JPY", "800")).shipping_rules[0].price == 800
     (complaint,) = refusals(tmp_path, text.format("JPY", "800.5"))
     assert complaint.startswith("[[shipping.rules]] number 1: price: 800.5 has more than the 0 decimals of JPY")
+
+
+def test_the_rules_of_the_example_hold_when_they_are_taken_in(tmp_path):
+    text = (Path(__file__).parents[2] / "config" / "farmd.example.toml").read_text()
+    rules = re.findall(r"^# \[\[(?:tax|shipping)\.rules\]\]\n(?:# .*\n)+", text, re.M)
+    settings = load(tmp_path, text + "\n" + re.sub("^# ", "", "".join(rules), flags=re.M))
+    assert [zone.tax.name for zone in settings.tax_zones] == ["Portland"]
+    assert [rule.name for rule in settings.shipping_rules] == ["letter"]
 
 
 TAX = "[tax]\nrate = '0.1'\n\n[[tax.rules]]\ncountry = 'US'\nrate = '0'\n"
