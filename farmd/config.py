@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from farmd.domain.pricing import TaxRule
+from farmd.domain.tariffs import ShippingRule, TaxZone
 from farmd.shipped import shipped_config
 
 NO_TAX = TaxRule(Decimal(0))
@@ -74,5 +75,8 @@ class Settings:
     webhook_allow: tuple[str, ...] = ("127.0.0.1",)
     slicer: SlicerSettings = SlicerSettings()
     shipping_flat: int = 0  # minor units
+    shipping_rules: tuple[ShippingRule, ...] = ()
+    shipping_free_over: int | None = None  # minor units
     tax: TaxRule = NO_TAX
+    tax_zones: tuple[TaxZone, ...] = ()
     printers: tuple[PrinterSettings, ...] = ()

@@ -8,7 +8,6 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from pydantic import ValidationError
 from farmd.config import PrinterSettings, Settings, SlicerSettings, StripeSettings
 from farmd.config_lines import KeyPath, key_lines
 from farmd.config_models import Document, Printer, Stripe
-from farmd.config_sources import Sources
-from farmd.domain.money import MoneyError, to_minor
-from farmd.domain.pricing import TaxRule
+from farmd.config_sources import Sources, bare
+from farmd.config_tariffs import check_tariffs, free_over, shipping_rules, tax_rule, tax_zones
+from farmd.domain.money import to_minor
 from farmd.shipped import shipped_config
 
 UNPAID_HOURS = 72.0
@@ -88,7 +87,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], drivers: Mappin
     problems = sources.problems
     document = _check(sources.values, problems)
     if document is not None:
-        problems += [*_check_printers(document, drivers), *_check_stripe(document), *_check_money(document)]
+        problems += [*_check_printers(document, drivers), *_check_stripe(document), *check_tariffs(document)]
     if problems or document is None:
         places = _Places(file, key_lines(text), sources.places)
         problems.sort(key=lambda problem: places.line(problem[0]))
@@ -123,11 +122,13 @@ def _complaint(values: Mapping[str, Any], path: KeyPath, words: str, places: _Pl
 
 
 def _label(values: Mapping[str, Any], path: KeyPath) -> str:
-    """`[slicer] `, or `[[printers]] mk3-01: `, or nothing at the top of the file."""
+    """`[slicer] `, or `[[printers]] mk3-01: `, or `[[tax.rules]] number 2: `, or nothing at the top of the file."""
     if path[0] == "printers" and len(path) > 1 and isinstance(path[1], int):
         printer = values["printers"][path[1]]
         name = printer.get("id") if isinstance(printer, dict) else None
         return f"[[printers]] {name if isinstance(name, str) else f'number {path[1] + 1}'}: "
+    if path[1:2] == ("rules",) and len(path) > 2:
+        return f"[[{path[0]}.rules]] number {int(path[2]) + 1}: "
     section = ".".join([part for part in path if isinstance(part, str)][:-1])
     return f"[{section}] " if section else ""
 
@@ -161,7 +162,7 @@ def _known_keys(path: KeyPath) -> list[str]:
     model: Any = Document
     for key in path:
         if isinstance(key, str):
-            model = Stripe if key == "stripe" else model.model_fields[key].annotation
+            model = bare(model.model_fields[key].annotation)
     return list(model.model_fields)
 
 
@@ -197,14 +198,6 @@ def _check_stripe(document: Document) -> Iterable[tuple[KeyPath, str]]:
         yield ("payments", "stripe", "webhook_secrets"), 'webhook_secrets is missing (mode = "poll" does without)'
 
 
-def _check_money(document: Document) -> Iterable[tuple[KeyPath, str]]:
-    try:
-        if to_minor(document.shipping.flat, document.farm.currency) < 0:
-            yield ("shipping", "flat"), "flat: an amount cannot be negative"
-    except MoneyError as error:
-        yield ("shipping", "flat"), f'flat: {error}; write it like "8.00"'
-
-
 def _settings(document: Document, file: Path) -> Settings:
     directory = file.parent
     slicer = document.slicer
@@ -223,7 +216,10 @@ def _settings(document: Document, file: Path) -> Settings:
         webhook_allow=tuple(document.webhooks.allow),
         slicer=SlicerSettings(slicer.engine, _command(slicer.command, directory), slicer.workers, slicer.cache_bytes),
         shipping_flat=to_minor(document.shipping.flat, document.farm.currency),
-        tax=TaxRule(Decimal(document.tax.rate), document.tax.base, document.tax.rounding),
+        shipping_rules=shipping_rules(document),
+        shipping_free_over=free_over(document),
+        tax=tax_rule(document),
+        tax_zones=tax_zones(document),
         printers=tuple(_printer(printer) for printer in document.printers),
     )
 

@@ -75,7 +75,29 @@ def _check_web_address(value: str) -> str:
     return value
 
 
+def _check_country(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2}", value):
+        raise ValueError("use the two letters of ISO 3166-1, for example US")
+    return value.upper()
+
+
+def _check_countries(value: list[str]) -> list[str]:
+    if not value:
+        raise ValueError("name a country, or leave the key out for everywhere")
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("write some text on one line, or leave the key out")
+    return value.strip()
+
+
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+Rate = Annotated[str, AfterValidator(_check_rate)]
+Base = Literal["items", "items+shipping"]
+Country = Annotated[str, AfterValidator(_check_country)]
+Name = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_name)]
 
 
 class Section(BaseModel):
@@ -130,14 +152,37 @@ class Slicer(Section):
     profiles: Words | None = None
 
 
+class ShippingRule(Section):
+    countries: Annotated[list[Country], AfterValidator(_check_countries)] | None = None
+    max_weight_g: Annotated[int, Field(ge=0)] | None = None
+    min_subtotal: Words | None = None
+    max_subtotal: Words | None = None
+    price: Words
+    name: Name | None = None
+
+
 class Shipping(Section):
     flat: Words = "0"
+    free_over: Words | None = None
+    rules: list[ShippingRule] = []
+
+
+class TaxRule(Section):
+    country: Country
+    state: Name | None = None
+    zip_prefix: Name | None = None
+    rate: Rate
+    base: Base | None = None
+    name: Name | None = None
 
 
 class Tax(Section):
-    rate: Annotated[str, AfterValidator(_check_rate)] = "0"
-    base: Literal["items", "items+shipping"] = "items+shipping"
+    rate: Rate = "0"
+    base: Base = "items+shipping"
     rounding: Literal["half_up", "half_even", "up"] = "half_up"
+    round_at: Literal["order", "line"] = "order"
+    prices_include_tax: bool = False
+    rules: list[TaxRule] = []
 
 
 class Printer(Section):

@@ -98,6 +98,9 @@ class Sources:
             path = ("printers", found[0], path[2])
             before = (self._table(path[:-1]) or {}).get(str(path[-1]))
             value = text if isinstance(before, str) else _typed(_annotation(path, before), text)
+        elif path[1:2] == ("rules",):
+            self.problems.append(((), f"environment variable {name}: rules stand in the file alone; write them there"))
+            return
         else:
             value = _typed(_annotation(path, None), text)
         self._put(path, value, f"environment variable {name}")
@@ -152,21 +155,21 @@ def _annotation(path: KeyPath, before: Any) -> Any:
         fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
         if key not in fields:
             return type(before) if before is not None else str
-        model = _bare(fields[key].annotation)
+        model = bare(fields[key].annotation)
     return model
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """`annotation` without Annotated, `| None` and the list around a table."""
     if get_origin(annotation) is Annotated:
-        return _bare(get_args(annotation)[0])
+        return bare(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return str
     options = [option for option in get_args(annotation) if option is not NoneType]
     if get_origin(annotation) is list and isinstance(options[0], type) and issubclass(options[0], BaseModel):
         return options[0]
     if len(options) == 1 and get_origin(annotation) is not list:
-        return _bare(options[0])
+        return bare(options[0])
     return annotation
 
 

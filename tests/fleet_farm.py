@@ -138,7 +138,7 @@ class FleetFarm:
                 )  # fmt: skip
             line = PricedLine("cube", sum(plates), 1250, {"color": "#1a1a1a"})
             new = sales.NewOrder(
-                "cust", "USD", quote([line], 800, TaxRule(Decimal(0))), "0", {}, None, tx.world.now() + timedelta(days=3)
+                "cust", "USD", quote([line], 800, TaxRule(Decimal(0))), {}, None, tx.world.now() + timedelta(days=3)
             )
             order_id = sales.insert_order(tx, new)
             order = get(tx.connection, t.orders, order_id)

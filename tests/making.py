@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from farmd.config import PrinterSettings
+from farmd.config import NO_TAX, PrinterSettings
 from farmd.domain.lifecycle import AttemptSignal, JobSignal
-from farmd.domain.pricing import PricedLine, Quote
+from farmd.domain.pricing import PricedLine, quote
 from farmd.fleet.offers import class_of
 from farmd.payments.manual import ManualPayments
 from farmd.store import printing, sales
@@ -48,9 +48,9 @@ def place_paid(tx: Tx, *quantities: int, steps: tuple[str, ...] = (), customer: 
     """A paid order with one line per quantity; returns its jobs' ids."""
     sku_id = f"part-{'-'.join(steps)}-{sku.get('color', '')}"
     add_sku(tx, sku_id, post_process=list(steps), **sku)
-    lines = tuple(PricedLine(sku_id, quantity, 1250, {}) for quantity in quantities)
+    quoted = quote([PricedLine(sku_id, quantity, 1250, {}) for quantity in quantities], 0, NO_TAX)
     due = tx.world.now() + timedelta(days=3)
-    order_id = sales.insert_order(tx, sales.NewOrder(customer, "USD", Quote(lines, 0, 0), "0", {"name": "Jane Smith"}, None, due))
+    order_id = sales.insert_order(tx, sales.NewOrder(customer, "USD", quoted, {"name": "Jane Smith"}, None, due))
     order = get(tx.connection, t.orders, order_id)
     ManualPayments().accept(tx, order, "cash")
     rows, _ = job_page(tx.connection, order_id=order_id, limit=100)

@@ -17,7 +17,7 @@ from farmd.api.job_views import show_live
 from farmd.api.paging import PageNumber, PageSize, paging, read_cursor, write_cursor
 from farmd.api.problems import Problem
 from farmd.api.rooms import Rooms
-from farmd.api.schemas import CancelIn, LineItemIn, OrderIn, PayIn, QuoteIn, ShipIn
+from farmd.api.schemas import CancelIn, Destination, LineItemIn, OrderIn, PayIn, QuoteIn, ShipIn
 from farmd.domain.catalog import Problem as Fault
 from farmd.domain.lifecycle import OrderStatus
 from farmd.domain.pricing import Quote
@@ -37,16 +37,13 @@ router = APIRouter(tags=["orders"], route_class=ExactRoute)
 Anyone = Annotated[Caller, Depends(anyone)]
 Operator = Annotated[Caller, Depends(operator)]
 CHECKOUT_PATIENCE = 3.0  # seconds that an answer may wait for the payment provider to open its page
-_AMOUNTS = ("subtotal", "shipping", "tax", "total", "authorized", "captured", "refunded", "chargedBack")
+_AMOUNTS = ("subtotal", "shipping", "tax", "total", "shippingTax", "authorized", "captured", "refunded", "chargedBack")
 
 
 def present(view: dict[str, Any]) -> dict[str, Any]:
     """An order for the outside: amounts as decimals of its currency."""
     currency = view["currency"]
-    lines = [
-        line | {"unitPrice": money(line["unitPrice"], currency), "total": money(line["total"], currency)}
-        for line in view["lineItems"]
-    ]
+    lines = [line | {key: money(line[key], currency) for key in ("unitPrice", "total", "tax")} for line in view["lineItems"]]
     amounts = {key: money(view[key], currency) for key in _AMOUNTS}
     return view | {"lineItems": lines, "shippingAddress": view["shippingAddress"] or None} | amounts
 
@@ -67,6 +64,10 @@ def _lines(sent: list[LineItemIn]) -> list[Line]:
     return [Line(line.sku_id, line.quantity, line.options) for line in sent]
 
 
+def _address(sent: Destination | None) -> dict[str, Any]:
+    return sent.model_dump(exclude_none=True) if sent else {}
+
+
 def _priced(quoted: Quote, currency: str) -> dict[str, Any]:
     lines = [
         {
@@ -74,12 +75,20 @@ def _priced(quoted: Quote, currency: str) -> dict[str, Any]:
             "quantity": line.quantity,
             "unitPrice": money(line.unit_price, currency),
             "total": money(line.total, currency),
+            "tax": money(line.tax, currency),
             "options": dict(line.options),
         }
         for line in quoted.lines
     ]
     sums = {key: money(getattr(quoted, key), currency) for key in ("subtotal", "shipping", "tax", "total")}
-    return {"lineItems": lines, **sums, "currency": currency}
+    rules = {
+        "taxRate": float(quoted.rule.rate),
+        "taxRule": quoted.rule.name,
+        "taxIncluded": quoted.rule.included,
+        "shippingTax": money(quoted.shipping_tax, currency),
+        "shippingMethod": quoted.method,
+    }
+    return {"lineItems": lines, **sums, "currency": currency, **rules}
 
 
 def _statuses(text: str | None) -> tuple[OrderStatus, ...]:
@@ -97,8 +106,7 @@ async def place_order(request: Request, sent: OrderIn, caller: Anyone) -> Respon
     if not caller.owns(sent.customer_id):
         raise Problem(403, "not_your_customer", f"this key orders for {caller.customer_id} only; send that as customerId")
     rooms: Rooms = request.app.state.rooms
-    address = sent.shipping_address.model_dump(exclude_none=True) if sent.shipping_address else {}
-    basket = Basket(sent.customer_id, _lines(sent.line_items), address, sent.notes)
+    basket = Basket(sent.customer_id, _lines(sent.line_items), _address(sent.shipping_address), sent.notes)
 
     def effect(tx: Tx) -> tuple[int, dict[str, Any]]:
         order_id = place(tx, rooms.settings, basket)
@@ -117,9 +125,10 @@ async def _with_checkout(rooms: Rooms, shown: dict[str, Any]) -> dict[str, Any] 
 
 @router.post("/api/quotes")
 async def quote_basket(request: Request, sent: QuoteIn, _caller: Anyone) -> Response:
-    """What a basket would cost. Nothing is kept."""
+    """What a basket would cost, sent to an address or collected. Nothing is kept."""
     settings = request.app.state.rooms.settings
-    return await command(request, lambda tx: (200, _priced(quote(tx, settings, _lines(sent.line_items)), settings.currency)))
+    lines, address = _lines(sent.line_items), _address(sent.shipping_address)
+    return await command(request, lambda tx: (200, _priced(quote(tx, settings, lines, address), settings.currency)))
 
 
 @router.get("/api/orders")

@@ -80,18 +80,26 @@ class LineItemIn(Sent):
     options: Annotated[dict[Text, OptionValue], Field(max_length=50)] = {}
 
 
-class Address(Sent):
-    """Where the parcel goes."""
+class Destination(Sent):
+    """Where a basket would go: the country, and as much more as is known yet. The price may depend on state and zip."""
 
-    name: Text
-    line1: Text
+    name: Text | None = None
+    line1: Text | None = None
     line2: Text | None = None
-    city: Text
+    city: Text | None = None
     state: Text | None = None
     zip: Short | None = None
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1, two capital letters")]
     phone: Short | None = None
     email: Text | None = None
+
+
+class Address(Destination):
+    """Where the parcel goes."""
+
+    name: Text
+    line1: Text
+    city: Text
 
 
 Lines = Annotated[list[LineItemIn], Field(min_length=1, max_length=MAX_LINES)]
@@ -110,6 +118,7 @@ class QuoteIn(Sent):
     """A basket to be priced."""
 
     line_items: Lines
+    shipping_address: Destination | None = None
 
 
 class CancelIn(Sent):
@@ -156,6 +165,7 @@ class OptionIn(Sent):
 Factor = Annotated[Number, Field(gt=0, le=100)]
 Tiers = Annotated[dict[OptionKey, Factor], Field(min_length=1, max_length=20)]
 Options = Annotated[list[OptionIn], Field(max_length=50)]
+Weight = Annotated[int, Field(ge=0, le=1_000_000, description="Grams of one piece as it is sent")]
 Steps = Annotated[list[Short], Field(max_length=20)]
 
 
@@ -172,6 +182,7 @@ class SkuIn(Sent):
     post_process: Steps = []
     profile: ProfileName | None = None
     active: bool = True
+    weight_grams: Weight | None = None
 
 
 class SkuPatch(Sent):
@@ -186,3 +197,4 @@ class SkuPatch(Sent):
     post_process: Steps = []
     profile: ProfileName | None = None
     active: bool = True
+    weight_grams: Weight | None = None

@@ -74,6 +74,7 @@ def show_sku(row: Row, model: Row | None, currency: str) -> dict[str, Any]:
         "postProcess": list(sku.post_process),
         "profile": sku.profile,
         "active": sku.active,
+        "weightGrams": sku.weight_grams,
         "model": _show_model(model) if model else None,
         "createdAt": iso(row["created_at"]),
         "updatedAt": iso(row["updated_at"]),

@@ -52,6 +52,7 @@ def create(
     post_process: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="A step after printing; may be given again.")
     ] = None,
+    weight: Annotated[int | None, typer.Option(min=0, metavar="GRAMS", help="Of one piece as it is sent.")] = None,
     model: Annotated[Path | None, typer.Option(help="The STL or 3MF it is printed from.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +62,8 @@ def create(
         if isinstance(named := body.pop("model", None), str) and model is None:
             model = file.parent / named
     else:
-        body = without_nothing(id=sku, name=name, unitPrice=price, material=material, color=color, postProcess=post_process)
+        made = without_nothing(material=material, color=color, postProcess=post_process)
+        body = without_nothing(id=sku, name=name, unitPrice=price, weightGrams=weight) | made
         if not body:
             raise Complaint("give a FILE, or --id, --name, --price, --material and --color")
     answer = ask("POST", "/api/skus", body)

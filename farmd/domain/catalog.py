@@ -54,6 +54,7 @@ class Sku:
     post_process: tuple[str, ...] = ()
     profile: str | None = None
     active: bool = True
+    weight_grams: int | None = None  # of one piece as it is sent; None: nobody weighed it
 
     def all_options(self) -> dict[str, Option]:
         """The SKU's own options over the farm's defaults."""

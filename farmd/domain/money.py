@@ -49,6 +49,12 @@ def scale(minor: int, factor: Decimal, rounding: str = "half_up") -> int:
     return int((minor * factor).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
 
 
+def contained(minor: int, rate: Decimal, rounding: str = "half_up") -> int:
+    """The tax at `rate` that stands in `minor` already, rounded once by a name from `ROUNDINGS`."""
+    # one division at the very end: what comes out even stays even, also where rate / (1 + rate) has no end
+    return int((minor * rate / (1 + rate)).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
+
+
 def share_out(total: int, weights: Sequence[int]) -> list[int]:
     """Split `total` in proportion to `weights` so that the parts sum to it exactly (largest remainder, earlier part first)."""
     whole = sum(weights)

@@ -26,8 +26,7 @@ def place(tx: Tx, settings: Settings, basket: Basket) -> str:
     order = NewOrder(
         customer_id=basket.customer_id,
         currency=settings.currency,
-        quote=quote(tx, settings, basket.lines),
-        tax_rate=str(settings.tax.rate),
+        quote=quote(tx, settings, basket.lines, basket.address),
         address=basket.address,
         notes=basket.notes,
         due_at=tx.world.now() + timedelta(days=settings.lead_days),

@@ -13,6 +13,7 @@ from farmd.domain import pricing
 from farmd.domain.catalog import Problem, Sku, resolve_options, unit_price
 from farmd.domain.pricing import PricedLine, Quote
 from farmd.domain.refusals import Unacceptable
+from farmd.domain.tariffs import ShippingTable, parcel_weight, shipping_for, tax_rule_for
 from farmd.store.catalog import skus_by_id, to_sku
 from farmd.store.engine import Tx
 
@@ -29,15 +30,19 @@ class Line:
     options: Mapping[str, Any]
 
 
-def quote(tx: Tx, settings: Settings, lines: Sequence[Line]) -> Quote:
-    """Price a basket. Raises `Unacceptable` with every unknown SKU and every impossible option."""
+def quote(tx: Tx, settings: Settings, lines: Sequence[Line], address: Mapping[str, Any]) -> Quote:
+    """Price a basket that goes to `address` (empty: it is collected). Raises `Unacceptable` with every unknown SKU and every
+    impossible option."""
     rows = skus_by_id(tx.connection, (line.sku_id for line in lines))
     catalog = {sku_id: to_sku(row) for sku_id, row in rows.items() if row["active"]}
     unknown = [_unknown(index, line) for index, line in enumerate(lines) if line.sku_id not in catalog]
     priced, faults = _price(catalog, lines)
     if unknown or faults:
         raise Unacceptable("unknown_sku" if unknown else "bad_option", [*unknown, *faults])
-    quoted = pricing.quote(priced, settings.shipping_flat, settings.tax)
+    weight = parcel_weight([(catalog[line.sku_id].weight_grams, line.quantity) for line in lines])
+    table = ShippingTable(settings.shipping_flat, settings.shipping_rules, settings.shipping_free_over)
+    shipping = shipping_for(address, weight, sum(line.total for line in priced), table)
+    quoted = pricing.quote(priced, shipping.price, tax_rule_for(address, settings.tax_zones, settings.tax), shipping.method)
     if quoted.total > MAX_TOTAL:
         raise Unacceptable("order_too_large", [Problem("/lineItems", "the order is too large; split it")])
     return quoted

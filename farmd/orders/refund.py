@@ -1,11 +1,11 @@
 """How much a refund comes to, and whether so much is there to give back.
 
-A unit's refund is its price and its own share of the tax, shared out by largest remainder so that the shares of all units and the
-shipping add up to the tax that was paid, to the cent. Shipping goes back only with a whole order or as a stated amount.
+A unit's refund is its price and its share of its line's tax. The line's tax was stored with the order, so that a rule that changed
+since changes no refund; the shares of all units and of the shipping add up to the tax that was paid, to the cent. Shipping and its
+tax go back only with all that is left of an order, or as a stated amount.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from farmd.domain.catalog import Problem
 from farmd.domain.money import share_out, to_text
@@ -60,7 +60,7 @@ def _work_out(tx: Tx, order: Row, wish: RefundWish, left: int) -> Refundable:
     if quantity < 1 or done + quantity > line["quantity"]:
         left_over = f"{line['quantity'] - done} of the {line['quantity']} units of {line['id']}"
         raise NotNow("refund_exceeds_captured", f"only {left_over} are not refunded yet")
-    return Refundable(units_amount(tx, order, line, done, quantity), quantity)
+    return Refundable(units_amount(order, line, done, quantity), quantity)
 
 
 def _line(tx: Tx, order: Row, line_item_id: str) -> Row:
@@ -70,17 +70,10 @@ def _line(tx: Tx, order: Row, line_item_id: str) -> Row:
     raise Unacceptable("unknown_line_item", [Problem("/lineItemId", f"{line_item_id!r} is no line of order {order['id']}")])
 
 
-def units_amount(tx: Tx, order: Row, line: Row, first: int, quantity: int) -> int:
-    """Price and tax of the units `first` to `first + quantity` of a line."""
-    lines = lines_of(tx.connection, order["id"])
-    taxed = [each["total"] for each in lines] + ([order["shipping"]] if _shipping_is_taxed(order) else [])
-    of_line = share_out(order["tax"], taxed)[line["position"]]
-    of_units = share_out(of_line, [1] * line["quantity"])
-    return int(quantity * line["unit_price"] + sum(of_units[first : first + quantity]))
-
-
-def _shipping_is_taxed(order: Row) -> bool:
-    """Whether this order was taxed with its shipping, told from its own figures: the farm's rule may have changed since."""
-    rate, items = Decimal(order["tax_rate"]), order["subtotal"]
-    with_shipping = abs(rate * (items + order["shipping"]) - order["tax"])
-    return bool(with_shipping < abs(rate * items - order["tax"]))
+def units_amount(order: Row, line: Row, first: int, quantity: int) -> int:
+    """Price and tax of the units `first` to `first + quantity` of a line, from the shares stored when the order was placed."""
+    price = quantity * line["unit_price"]
+    if order["tax_included"]:
+        return int(price)
+    of_units = share_out(line["tax"], [1] * line["quantity"])
+    return int(price + sum(of_units[first : first + quantity]))

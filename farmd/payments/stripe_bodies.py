@@ -36,7 +36,7 @@ def session_body(
     }
     if order["shipping"]:
         amount = {"amount": order["shipping"], "currency": currency}
-        rate = {"display_name": "Shipping", "type": "fixed_amount", "fixed_amount": amount}
+        rate = {"display_name": order["shipping_method"] or "Shipping", "type": "fixed_amount", "fixed_amount": amount}
         body["shipping_options"] = [{"shipping_rate_data": rate}]
     if stripe.cancel_url:
         body["cancel_url"] = stripe.cancel_url
@@ -47,13 +47,14 @@ def session_body(
 
 def _line_items(order: Row, lines: Sequence[tuple[Row, str]], currency: str) -> list[dict[str, Any]]:
     """A line each, what is beyond Stripe's hundred in one, and the tax as the last."""
-    room = MAX_LINES - bool(order["tax"])
+    tax = 0 if order["tax_included"] else order["tax"]
+    room = MAX_LINES - bool(tax)
     shown = lines if len(lines) <= room else lines[: room - 1]
     items = [_item(name, line["unit_price"], line["quantity"], currency, line["id"]) for line, name in shown]
     if rest := lines[len(shown) :]:
         items.append(_item(f"{len(rest)} more items", sum(line["total"] for line, _ in rest), 1, currency))
-    if order["tax"]:
-        items.append(_item("Tax", order["tax"], 1, currency))
+    if tax:
+        items.append(_item(order["tax_rule"] or "Tax", tax, 1, currency))
     return items
 
 

@@ -55,6 +55,7 @@ def to_sku(row: Row) -> Sku:
         post_process=tuple(row["post_process"]),
         profile=row["profile"],
         active=row["active"],
+        weight_grams=row["weight_grams"],
     )
 
 
@@ -82,6 +83,7 @@ def _columns(sku: Sku) -> dict[str, Any]:
         "post_process": list(sku.post_process),
         "profile": sku.profile,
         "active": sku.active,
+        "weight_grams": sku.weight_grams,
     }
 
 

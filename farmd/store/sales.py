@@ -27,7 +27,6 @@ class NewOrder:
     customer_id: str
     currency: str
     quote: Quote
-    tax_rate: str
     address: Mapping[str, Any]
     notes: str | None
     due_at: datetime
@@ -48,7 +47,14 @@ def insert_order(tx: Tx, new: NewOrder) -> str:
         shipping=quote.shipping,
         tax=quote.tax,
         total=quote.total,
-        tax_rate=new.tax_rate,
+        tax_rate=str(quote.rule.rate),
+        tax_base=quote.rule.base,
+        tax_rounding=quote.rule.rounding,
+        tax_round_at=quote.rule.round_at,
+        tax_included=quote.rule.included,
+        tax_rule=quote.rule.name,
+        shipping_tax=quote.shipping_tax,
+        shipping_method=quote.method,
         captured=0,
         refunded=0,
         address=dict(new.address),
@@ -70,6 +76,7 @@ def insert_order(tx: Tx, new: NewOrder) -> str:
             quantity=line.quantity,
             unit_price=line.unit_price,
             total=line.total,
+            tax=line.tax,
             options=dict(line.options),
         )
     announce(tx, order_id, OrderStatus.PENDING_PAYMENT, previous=None)

@@ -40,7 +40,14 @@ class Order(SQLModel, table=True):
     shipping: int
     tax: int
     total: int
-    tax_rate: str
+    tax_rate: str  # this and the next five: the rule of tax as it was when the order was placed
+    tax_base: str
+    tax_rounding: str
+    tax_round_at: str
+    tax_included: bool
+    tax_rule: str | None = None
+    shipping_tax: int  # with the lines' taxes exactly `tax`
+    shipping_method: str | None = None
     authorized: int = 0  # promised by the customer's bank, not collected yet
     captured: int = 0
     refunded: int = 0
@@ -78,6 +85,7 @@ class LineItem(SQLModel, table=True):
     quantity: int
     unit_price: int
     total: int
+    tax: int
     options: dict[str, Any] = _json()
 
 
@@ -96,6 +104,7 @@ class Sku(SQLModel, table=True):
     post_process: list[str] = _json(default_factory=list)
     profile: str | None = None
     active: bool = True
+    weight_grams: int | None = None
     model_sha: str | None = Field(default=None, foreign_key="models.sha256")
     version: int = 1
     created_at: datetime = _when()

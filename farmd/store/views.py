@@ -63,6 +63,7 @@ def _order(row: Row, lines: list[Row], jobs: list[Row], attempts: list[Row], ref
                 "quantity": line["quantity"],
                 "unitPrice": line["unit_price"],
                 "total": line["total"],
+                "tax": line["tax"],
                 "options": line["options"],
                 "jobId": by_line.get(line["id"]),
             }
@@ -73,6 +74,11 @@ def _order(row: Row, lines: list[Row], jobs: list[Row], attempts: list[Row], ref
         "tax": row["tax"],
         "total": row["total"],
         "currency": row["currency"],
+        "taxRate": float(row["tax_rate"]),  # to be shown; nothing is computed with it again
+        "taxRule": row["tax_rule"],
+        "taxIncluded": row["tax_included"],
+        "shippingTax": row["shipping_tax"],
+        "shippingMethod": row["shipping_method"],
         "paymentStatus": row["payment_status"],
         "fulfillmentStatus": _FULFILLED.get(row["status"], "unfulfilled"),
         "checkoutUrl": row["checkout_url"],

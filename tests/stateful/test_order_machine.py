@@ -105,6 +105,7 @@ class OrderMachine(RuleBasedStateMachine):
         subtotal = sum(PRICES[sku] * quantity for sku, quantity in lines)
         tax = ((subtotal + 8) * Decimal("0.0826")).quantize(Decimal("0.01"), "ROUND_HALF_UP")
         assert (order["subtotal"], order["tax"], order["total"]) == (subtotal, tax, subtotal + 8 + tax)
+        assert sum(line["tax"] for line in order["lineItems"]) + order["shippingTax"] == tax
         life = Life(order["id"], order["total"], tax, order["lineItems"])
         self.lives.append(life)
         self.touched = [life]

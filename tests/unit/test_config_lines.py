@@ -46,6 +46,23 @@ z = 1
     }.items() <= key_lines(text).items()
 
 
+def test_blocks_within_a_table_on_either_side_of_its_own_keys():
+    text = "[[tax.rules]]\na = 1\n[tax]\nrate = 2\n[[tax.rules]]\n\na = 3\n[shipping]\n[[shipping.rules]]\nb = 4\n"
+    assert key_lines(text) == {
+        ("tax",): 1,
+        ("tax", "rules"): 1,
+        ("tax", "rules", 0): 1,
+        ("tax", "rules", 0, "a"): 2,
+        ("tax", "rate"): 4,
+        ("tax", "rules", 1): 5,
+        ("tax", "rules", 1, "a"): 7,
+        ("shipping",): 8,
+        ("shipping", "rules"): 9,
+        ("shipping", "rules", 0): 9,
+        ("shipping", "rules", 0, "b"): 10,
+    }
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3)), max_size=8))
 def test_every_key_of_every_block_has_the_line_it_stands_on(blocks):
     rows = [row for name, blanks in blocks for row in ("[[block]]", *[""] * blanks, f"{name} = 1")]

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from farmd.cli import run
 from farmd.cli.app import app
-from farmd.config_models import Document
+from farmd.config_models import Document, Shipping, Tax
 from farmd.domain.events import EVENT_TYPES
 from farmd.fleet.drivers import option_names
 from tests.farm import open_farm
@@ -208,6 +208,12 @@ def test_the_readme_has_every_key_of_the_configuration():
     known = {f"{section}.{key}" for section, field in Document.model_fields.items() for key in keys(field.annotation)}
     drivers = {f"printers.{option}" for options in option_names().values() for option in options}
     assert told == known | drivers
+    told = {key for row in rows("Configuration") for key in re.findall(r"`([a-z_]+\.rules\.[a-z_]+)`", row[0])}
+    assert told == {
+        f"{name}.rules.{key}"
+        for name, section in (("shipping", Shipping), ("tax", Tax))
+        for key in keys(section.model_fields["rules"].annotation)
+    }
 
 
 def keys(annotation):

@@ -28,6 +28,7 @@ async def test_the_documented_order_costs_what_the_document_says(farm: Farm) -> 
         "quantity": 3,
         "unitPrice": 12.5,
         "total": 37.5,
+        "tax": 3.1,
         "options": {"color": "#1a1a1a", "quality": "standard", "infill": 20},
         "jobId": None,
     }

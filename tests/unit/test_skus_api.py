@@ -16,6 +16,7 @@ async def test_five_fields_make_a_sku(farm: Farm) -> None:
     sku = answer.json()
     assert {key: sku[key] for key in CUBE} == CUBE
     assert (sku["options"], sku["postProcess"], sku["profile"], sku["active"], sku["model"]) == ([], [], None, True, None)
+    assert sku["weightGrams"] is None
     assert sku["qualityTiers"] == {"draft": 0.8, "standard": 1, "fine": 1.4}
     assert [option["key"] for option in sku["defaultOptions"]] == ["color", "quality", "infill"]
     assert (await farm.admin.get(f"/api/skus/{CUBE['id']}")).json() == sku
@@ -40,6 +41,7 @@ async def test_a_sku_comes_back_as_it_was_sent(farm: Farm) -> None:
         "postProcess": ["remove supports", "sand"],
         "profile": "generic-0.4",
         "active": False,
+        "weightGrams": 12,
     }
     sku = await farm.add_sku(**sent)
     assert {key: sku[key] for key in sent} == sent
@@ -55,6 +57,9 @@ async def test_a_patch_changes_what_was_sent_and_nothing_else(farm: Farm) -> Non
     assert answer.json() == before | {"unitPrice": 14.25, "profile": None, "updatedAt": answer.json()["updatedAt"]}
     assert (await farm.operator.get(f"/api/orders/{order['id']}")).json()["subtotal"] == 12.5
     assert (await farm.place(1))["subtotal"] == 14.25
+    for weight in (250, None):
+        answer = await farm.admin.patch(f"/api/skus/{CUBE['id']}", json={"weightGrams": weight})
+        assert (answer.status_code, answer.json()["weightGrams"], answer.json()["unitPrice"]) == (200, weight, 14.25)
 
 
 @with_farm()
@@ -91,6 +96,10 @@ def option(**changes: object) -> dict[str, object]:
 
 
 BAD_SKUS = {
+    "weight below zero": (sku(weightGrams=-1), "/weightGrams"),
+    "half a gram": (sku(weightGrams=0.5), "/weightGrams"),
+    "weight in text": (sku(weightGrams="5"), "/weightGrams"),
+    "weight beyond measure": (sku(weightGrams=10**7), "/weightGrams"),
     "no price": ({key: value for key, value in CUBE.items() if key != "unitPrice"}, "/unitPrice"),
     "price in text": (sku(unitPrice="12.50"), "/unitPrice"),
     "price below zero": (sku(unitPrice=-1), "/unitPrice"),
