@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from farmd.domain.money import card_coin
 from farmd.domain.pricing import TaxRule
 from farmd.domain.tariffs import ShippingRule, TaxZone
 from farmd.shipped import shipped_config
@@ -80,3 +81,8 @@ class Settings:
     tax: TaxRule = NO_TAX
     tax_zones: tuple[TaxZone, ...] = ()
     printers: tuple[PrinterSettings, ...] = ()
+
+    @property
+    def coin(self) -> int:
+        """Minor units that every amount is whole multiples of: what cards can be charged, where cards are."""
+        return card_coin(self.currency) if self.payment_provider == "stripe" else 1

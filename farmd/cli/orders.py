@@ -98,6 +98,19 @@ def cancel(order: OrderId, reason: Text = None, as_json: AsJson = False) -> None
     done(f"{order} is cancelled; {words}", answer, as_json=as_json)
 
 
+@app.command(epilog="Example: farmd orders checkout ord-3f9c21b0a7d4")
+def checkout(order: OrderId, as_json: AsJson = False) -> None:
+    """Open a new place to pay, when the last one expired; prints its address."""
+    answer = ask("POST", f"/api/orders/{order}/checkout", {})
+    done(answer.data.get("checkoutUrl") or f"{order} will have its checkout as soon as Stripe answers", answer, as_json=as_json)
+
+
+@app.command(epilog="Example: farmd orders release ord-3f9c21b0a7d4")
+def release(order: OrderId, as_json: AsJson = False) -> None:
+    """Make and ship an order although its payment is disputed."""
+    _act(order, "release", {}, as_json=as_json)
+
+
 @app.command(epilog="Example: farmd orders ship ord-3f9c21b0a7d4 --carrier UPS --tracking 1Z999AA10123456784")
 def ship(
     order: OrderId,

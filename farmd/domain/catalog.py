@@ -124,12 +124,12 @@ def _surcharge(option: Option, value: Any) -> int:
     return option.price_modifier if value != option.default else 0
 
 
-def unit_price(sku: Sku, options: Mapping[str, Any]) -> int:
-    """Minor units for one piece with these resolved options: (price + surcharges) times the quality tier's factor."""
+def unit_price(sku: Sku, options: Mapping[str, Any], coin: int = 1) -> int:
+    """Minor units for one piece with these resolved options, in whole coins: (price + surcharges) x the quality tier's factor."""
     offered = sku.all_options()
     price = sku.unit_price + sum(_surcharge(offered[key], value) for key, value in options.items())
     factor = sku.quality_tiers.get(str(options.get("quality")), Decimal(1))
-    return scale(price, factor)
+    return scale(price, factor, coin=coin)
 
 
 def check_options(options: Sequence[Option], pointer: str) -> list[Problem]:

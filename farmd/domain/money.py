@@ -44,19 +44,28 @@ def to_text(minor: int, currency: str) -> str:
     return str(Decimal(minor).scaleb(-exponent(currency)))
 
 
-def scale(minor: int, factor: Decimal, rounding: str = "half_up") -> int:
-    """`minor` times `factor`, rounded once to whole minor units by a name from `ROUNDINGS`."""
-    return int((minor * factor).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
+def card_coin(currency: str) -> int:
+    """The least step, in minor units, in which an amount can be charged to a card: the networks know two decimals of dinars and
+    none of the Icelandic crown (docs.stripe.com/currencies)."""
+    return 10 if currency in THREE_DECIMAL else 100 if currency == "ISK" else 1
 
 
-def contained(minor: int, rate: Decimal, rounding: str = "half_up") -> int:
-    """The tax at `rate` that stands in `minor` already, rounded once by a name from `ROUNDINGS`."""
+def scale(minor: int, factor: Decimal, rounding: str = "half_up", coin: int = 1) -> int:
+    """`minor` times `factor`, rounded once to whole coins (of so many minor units) by a name from `ROUNDINGS`."""
+    return coin * int((minor * factor / coin).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
+
+
+def contained(minor: int, rate: Decimal, rounding: str = "half_up", coin: int = 1) -> int:
+    """The tax at `rate` that stands in `minor` already, rounded once to whole coins by a name from `ROUNDINGS`."""
     # one division at the very end: what comes out even stays even, also where rate / (1 + rate) has no end
-    return int((minor * rate / (1 + rate)).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
+    return coin * int((minor * rate / ((1 + rate) * coin)).quantize(Decimal(1), rounding=ROUNDINGS[rounding]))
 
 
-def share_out(total: int, weights: Sequence[int]) -> list[int]:
-    """Split `total` in proportion to `weights` so that the parts sum to it exactly (largest remainder, earlier part first)."""
+def share_out(total: int, weights: Sequence[int], coin: int = 1) -> list[int]:
+    """Split `total` in proportion to `weights` so that the parts sum to it exactly (largest remainder, earlier part first). Each
+    part is whole coins if `total` is."""
+    if coin > 1 and total % coin == 0:
+        return [coin * part for part in share_out(total // coin, weights)]
     whole = sum(weights)
     if whole == 0:
         return [total, *[0] * (len(weights) - 1)] if weights else []

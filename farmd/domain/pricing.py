@@ -17,6 +17,7 @@ class TaxRule:
     """`rate` as a fraction (0.0826), on "items" or "items+shipping", rounded once for the "order" or for each "line" by itself.
 
     `included`: prices and shipping contain the tax already. `name`: of the place's own rule; None for the farm's general rate.
+    `coin`: minor units that every rounded amount is whole multiples of.
     """
 
     rate: Decimal
@@ -25,10 +26,11 @@ class TaxRule:
     round_at: str = "order"
     included: bool = False
     name: str | None = None
+    coin: int = 1
 
     def of(self, amount: int) -> int:
         """The tax on an amount, or the part of it that is tax."""
-        return contained(amount, self.rate, self.rounding) if self.included else scale(amount, self.rate, self.rounding)
+        return (contained if self.included else scale)(amount, self.rate, self.rounding, self.coin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Quote:
 def quote(lines: Sequence[PricedLine], shipping: int, tax: TaxRule, method: str | None = None) -> Quote:
     """Price a basket that is sent by `method` for `shipping`, and give every line its share of the tax."""
     taxed = [*(line.total for line in lines), shipping if tax.base == "items+shipping" else 0]
-    shares = [tax.of(amount) for amount in taxed] if tax.round_at == "line" else share_out(tax.of(sum(taxed)), taxed)
+    shares = [tax.of(amount) for amount in taxed] if tax.round_at == "line" else share_out(tax.of(sum(taxed)), taxed, tax.coin)
     *on_lines, on_shipping = shares
     with_tax = tuple(replace(line, tax=share) for line, share in zip(lines, on_lines, strict=True))
     return Quote(with_tax, shipping, sum(shares), on_shipping, tax, method)

@@ -4,13 +4,14 @@ Prices come from the SKU and the farm's own rules, never from whoever asks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from farmd.config import Settings
 from farmd.domain import pricing
 from farmd.domain.catalog import Problem, Sku, resolve_options, unit_price
+from farmd.domain.money import scale
 from farmd.domain.pricing import PricedLine, Quote
 from farmd.domain.refusals import Unacceptable
 from farmd.domain.tariffs import ShippingTable, parcel_weight, shipping_for, tax_rule_for
@@ -36,13 +37,14 @@ def quote(tx: Tx, settings: Settings, lines: Sequence[Line], address: Mapping[st
     rows = skus_by_id(tx.connection, (line.sku_id for line in lines))
     catalog = {sku_id: to_sku(row) for sku_id, row in rows.items() if row["active"]}
     unknown = [_unknown(index, line) for index, line in enumerate(lines) if line.sku_id not in catalog]
-    priced, faults = _price(catalog, lines)
+    priced, faults = _price(catalog, lines, settings.coin)
     if unknown or faults:
         raise Unacceptable("unknown_sku" if unknown else "bad_option", [*unknown, *faults])
     weight = parcel_weight([(catalog[line.sku_id].weight_grams, line.quantity) for line in lines])
     table = ShippingTable(settings.shipping_flat, settings.shipping_rules, settings.shipping_free_over)
     shipping = shipping_for(address, weight, sum(line.total for line in priced), table)
-    quoted = pricing.quote(priced, shipping.price, tax_rule_for(address, settings.tax_zones, settings.tax), shipping.method)
+    rule = replace(tax_rule_for(address, settings.tax_zones, settings.tax), coin=settings.coin)
+    quoted = pricing.quote(priced, scale(shipping.price, Decimal(1), coin=settings.coin), rule, shipping.method)
     if quoted.total > MAX_TOTAL:
         raise Unacceptable("order_too_large", [Problem("/lineItems", "the order is too large; split it")])
     return quoted
@@ -52,7 +54,7 @@ def _unknown(index: int, line: Line) -> Problem:
     return Problem(f"/lineItems/{index}/skuId", f"{line.sku_id!r} is not for sale; GET /api/skus lists what is")
 
 
-def _price(catalog: Mapping[str, Sku], lines: Sequence[Line]) -> tuple[list[PricedLine], list[Problem]]:
+def _price(catalog: Mapping[str, Sku], lines: Sequence[Line], coin: int) -> tuple[list[PricedLine], list[Problem]]:
     priced, problems = [], []
     for index, line in enumerate(lines):
         sku, pointer = catalog.get(line.sku_id), f"/lineItems/{index}/options"
@@ -62,7 +64,7 @@ def _price(catalog: Mapping[str, Sku], lines: Sequence[Line]) -> tuple[list[Pric
         problems += faults
         if faults:
             continue
-        price = unit_price(sku, options)
+        price = unit_price(sku, options, coin)
         if price < 0:
             problems.append(Problem(pointer, f"these options make {sku.id} cheaper than nothing; the shop must mend its prices"))
         priced.append(PricedLine(line.sku_id, line.quantity, price, {key: plain(value) for key, value in options.items()}))

@@ -8,7 +8,7 @@ tax go back only with all that is left of an order, or as a stated amount.
 from dataclasses import dataclass
 
 from farmd.domain.catalog import Problem
-from farmd.domain.money import share_out, to_text
+from farmd.domain.money import card_coin, share_out, to_text
 from farmd.domain.refusals import NotNow, Unacceptable
 from farmd.store.engine import Tx
 from farmd.store.refunds import lines_of, under_way, units_refunded
@@ -75,5 +75,5 @@ def units_amount(order: Row, line: Row, first: int, quantity: int) -> int:
     price = quantity * line["unit_price"]
     if order["tax_included"]:
         return int(price)
-    of_units = share_out(line["tax"], [1] * line["quantity"])
+    of_units = share_out(line["tax"], [1] * line["quantity"], card_coin(order["currency"]))
     return int(price + sum(of_units[first : first + quantity]))

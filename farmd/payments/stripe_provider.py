@@ -1,8 +1,9 @@
 """Payments through Stripe, as the rest of the farm sees them: every wish becomes rows in the caller's transaction and is answered
 at once. The till carries it out; Stripe may be slow or gone meanwhile."""
 
-from farmd.domain.money import to_text
-from farmd.domain.refusals import NotNow
+from farmd.domain.catalog import Problem
+from farmd.domain.money import card_coin, to_text
+from farmd.domain.refusals import NotNow, Unacceptable
 from farmd.domain.till import CheckoutState
 from farmd.payments.ledger import Ledger
 from farmd.payments.till import Till
@@ -59,6 +60,10 @@ class StripePayments:
         quantity: int | None = None,
     ) -> str:
         """Want money given back; it is pending until Stripe has done it."""
+        coin = card_coin(order["currency"])
+        if amount % coin:
+            step = f"{to_text(coin, order['currency'])} {order['currency']}"
+            raise Unacceptable("invalid", [Problem("/amount", f"a card can be given back whole steps of {step} only")])
         paid = [row for row in till.checkouts_of(tx.connection, order["id"]) if row["state"] == CheckoutState.PAID]
         left = {row["id"]: self._ledger.keepable(tx, order, row) for row in paid}
         best = max(paid, key=lambda row: (left[row["id"]] >= amount, row["id"] == order["paid_by"], left[row["id"]]), default=None)
