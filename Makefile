@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := not slow and not octoprint and not slicer
 
-.PHONY: setup setup-system setup-test demo test check bench
+.PHONY: setup setup-system setup-test demo test test-stripe-live check bench
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.synced
@@ -27,6 +27,10 @@ demo: setup
 
 test: setup-test
 	@$(BIN)/pytest -n 2 --dist loadfile
+
+test-stripe-live: setup
+	@test -n "$$STRIPE_TEST_KEY" || { echo "make test-stripe-live: set STRIPE_TEST_KEY to a key of test mode (sk_test_ or rk_test_)" >&2; exit 1; }
+	@$(BIN)/pytest -m stripe_live tests/contract/test_stripe_double.py
 
 check: setup
 	@$(BIN)/ruff format --check --quiet . || { echo "make check: run $(BIN)/ruff format ." >&2; exit 1; }
