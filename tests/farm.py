@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from farmd.domain.lifecycle import JobSignal
 from farmd.domain.pricing import TaxRule
 from farmd.events.feed import Feed
 from farmd.fleet.registry import Registry
+from farmd.payments.build import build_payments
 from farmd.store.engine import Store, open_engine
 from farmd.store.keys import create_key
 from farmd.store.rows import get
@@ -185,11 +186,25 @@ async def open_farm(
         registry = Registry()
         registry.configure(tuple(printers))
         chosen = farm_settings(tmp_path, printers=tuple(printers), **settings)
-        rooms = Rooms(chosen, store, world, registry, Feed(store), validate)
+        paying = build_payments(chosen, store, world)
+        rooms = Rooms(chosen, store, world, registry, Feed(store), validate, payments=paying.provider, desk=paying.stripe)
+        if paying.stripe is not None:
+            stack.push_async_callback(paying.stripe.api.close)
+            await stack.enter_async_context(_running(paying.stripe.till.run()))
         app = create_app(rooms, pages.router)
         keys = keys or await store.write(_make_keys)
         clients = {role: await stack.enter_async_context(client(app, key)) for role, key in keys.items()}
         yield Farm(rooms, app, world, store, **clients, keys=keys)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def client(app: FastAPI, key: str | None = None, **headers: str) -> httpx.AsyncClient:

@@ -19,7 +19,7 @@ def figures(tx: Tx, order: Row, checkouts: Sequence[Row]) -> dict[str, Any]:
     refunds = refunds_by_age(tx.connection, order["id"])
     returned = sum(row["amount"] for row in refunds if row["state"] == RefundState.SUCCEEDED)
     facts = MoneyFacts(
-        paid=order["paid_at"] is not None or any(row["state"] == CheckoutState.PAID for row in checkouts),
+        paid=any(row["state"] == CheckoutState.PAID for row in checkouts),
         processing=any(row["state"] == CheckoutState.PROCESSING for row in checkouts),
         agrees=all(row["agrees"] for row in checkouts),
         refunded=returned,

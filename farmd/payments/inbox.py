@@ -4,7 +4,6 @@ A message is never believed: not its order, not its amounts, not its snapshot. I
 So a duplicate costs nothing, a reversed pair does no harm, and one that is three days late tells nothing new.
 """
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -30,7 +29,7 @@ class Inbox:
 
     async def receive(self, payload: bytes, signature: str) -> None:
         """Keep a webhook; it is durable when this returns. Raises `Refused` for anything that Stripe did not sign."""
-        await self.keep([read_event(payload, signature, self._stripe.webhook_secrets)])
+        await self.keep([read_event(payload, signature, self._stripe.webhook_secrets, self._world.now().timestamp())])
 
     async def keep(self, events: list[Thing]) -> int:
         """Keep events that matter and are not known yet; returns how many those were."""
@@ -40,7 +39,7 @@ class Inbox:
 
         def write(tx: Tx) -> int:
             return sum(
-                till.keep_message(tx, event["id"], event["type"], _hint(event), moment(event, "created") or datetime.now(UTC))
+                till.keep_message(tx, event["id"], event["type"], _hint(event), moment(event, "created") or self._world.now())
                 for event in found
             )
 

@@ -75,6 +75,8 @@ class Ledger:
             charged_back=seen.charged_back,
             disputed=seen.disputed,
         )
+        if checkout["disputed"] and not seen.disputed:
+            till.hurry(tx, checkout_id)
         self._book_refunds(tx, checkout_id, seen.refunds)
         self.settle(tx, checkout["order_id"])
 

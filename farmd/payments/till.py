@@ -104,16 +104,18 @@ class Till:
         self._waiting.setdefault(order_id, []).append(event)
         try:
             async with asyncio.timeout(patience):
-                if order_id in self._busy or await self._store.read(
-                    partial(till.unasked, order_id=order_id, now=self._world.now())
-                ):
+                while order_id in self._busy or await self._is_due(order_id):
                     await event.wait()
+                    event.clear()
         except TimeoutError:
             return
         finally:
             self._waiting[order_id].remove(event)
             if not self._waiting[order_id]:
                 del self._waiting[order_id]
+
+    async def _is_due(self, order_id: str) -> bool:
+        return await self._store.read(partial(till.is_due, order_id=order_id, now=self._world.now()))
 
     async def _serve(self, order_id: str, calls: Sequence[Row], looks: Sequence[Row]) -> None:
         try:
@@ -233,7 +235,7 @@ class Till:
         """It will never be done so: find out how things stand, then let the books want what is still missing."""
         kind = Want(call["kind"])
         if kind is Want.REFUND and error.code == "charge_disputed":
-            await self._later(call, DISPUTED_PAUSE, "the payment is disputed; it can be given back when the dispute is closed")
+            await self._store.write(partial(_after_the_dispute, call_id=call["id"]))
             await self.look(checkout["id"])
             return
         if kind is Want.OPEN:
@@ -291,3 +293,11 @@ class Till:
         refunds = await self._api.refunds_of(intent_id)
         disputes = await self._api.disputes_of(intent_id) if was_disputed(intent) else []
         return sighting(session, intent, refunds, disputes)
+
+
+def _after_the_dispute(tx: Tx, call_id: str) -> None:
+    """A disputed payment can be given back when the dispute is closed; under a new key, for the old one's refusal is kept."""
+    call = till.call_row(tx.connection, call_id)
+    till.close_call(tx, call, "REFUSED", "the payment is disputed")
+    checkout = till.checkout_row(tx.connection, call["checkout_id"])
+    till.add_call(tx, Want(call["kind"]), checkout, call["body"], call["refund_id"], wait=DISPUTED_PAUSE)

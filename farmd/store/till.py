@@ -78,7 +78,7 @@ def looked(tx: Tx, checkout: Row, again: datetime | None, *, failed: bool = Fals
     tx.connection.execute(update(t.checkouts).where(mine).values(look_at=again, looks_failed=tries))
 
 
-def unasked(connection: Connection, order_id: str, now: datetime) -> bool:
+def is_due(connection: Connection, order_id: str, now: datetime) -> bool:
     """Whether an order has a request or a look that is due and about to be made."""
     calls = select(_calls.id).where(_calls.order_id == order_id, _calls.state == "WANTED", _calls.next_at <= now)
     looks = select(_checkouts.id).where(_checkouts.order_id == order_id, _checkouts.look_at <= now)
@@ -113,8 +113,10 @@ def waiting_for_capture(connection: Connection) -> Sequence[str]:
 # requests
 
 
-def add_call(tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_id: str | None = None) -> None:
-    """Want something of the provider. Nothing when the very same is wanted already."""
+def add_call(
+    tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_id: str | None = None, *, wait: float = 0.0
+) -> None:
+    """Want something of the provider, in `wait` seconds. Nothing when the very same is wanted already."""
     call_id, now = tx.world.new_id("call"), tx.world.now()
     values = {
         "id": call_id,
@@ -126,7 +128,7 @@ def add_call(tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_
         "body": dict(body),
         "state": "WANTED",
         "tries": 0,
-        "next_at": now,
+        "next_at": now + timedelta(seconds=wait),
         "version": 1,
         "created_at": now,
     }
@@ -159,6 +161,13 @@ def call_leaves(tx: Tx, call: Row) -> Row:
 def call_waits(tx: Tx, call: Row, seconds: float, error: str) -> None:
     """Ask again later."""
     change(tx, t.payment_calls, call, next_at=tx.world.now() + timedelta(seconds=seconds), error=error)
+
+
+def hurry(tx: Tx, checkout_id: str) -> None:
+    """What kept requests about a checkout waiting is over."""
+    waiting = (_calls.checkout_id == checkout_id) & (_calls.state == "WANTED")
+    tx.connection.execute(update(t.payment_calls).where(waiting).values(next_at=tx.world.now()))
+    tx.wake(TOPIC)
 
 
 def close_call(tx: Tx, call: Row, state: str, error: str | None = None) -> None:
