@@ -236,6 +236,12 @@ class Ledger:
                     till.close_call(tx, call, "DROPPED", "not wanted any more")
                     checkout = till.checkout_row(tx.connection, call["checkout_id"])
                     till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
+            elif call["kind"] == Want.REFUND:
+                refund = refund_row(tx.connection, call["refund_id"])
+                if refund["provider_id"] is not None:
+                    till.close_call(tx, call, "DONE", "its answer was lost, and it was found")
+                elif refund["state"] != RefundState.PENDING:
+                    till.close_call(tx, call, "DROPPED", f"the refund is {refund['state'].lower()}")
             elif _pointless(Want(call["kind"]), state):
                 till.close_call(tx, call, "DROPPED", f"the checkout is {state.value.lower()}")
 

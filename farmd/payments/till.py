@@ -18,7 +18,7 @@ from farmd.domain.till import CheckoutState, Sighting, Want
 from farmd.payments.inbox import Inbox
 from farmd.payments.ledger import Ledger
 from farmd.payments.stripe_api import Refused, Shut, StripeApi, StripeProblem, Unavailable
-from farmd.payments.stripe_shapes import refund_seen, sighting, was_disputed
+from farmd.payments.stripe_shapes import CHECKOUT_KEY, own_id, refund_seen, sighting, was_disputed
 from farmd.store import till
 from farmd.store.engine import Conflict, Store, StoreFailed, Tx
 from farmd.store.rows import Row
@@ -32,6 +32,9 @@ SHUT_PAUSE = 60.0  # a key is mended by a person; asking more often helps nobody
 COMPLAIN_AFTER = 4  # tries
 KEY_LIVES = timedelta(hours=20)
 """After a day Stripe forgets an idempotency key; a refund that may have been sent is looked for before that age is reached."""
+DOUBT_AFTER = 4
+"""Tries without an answer after which it is looked whether the request was done all the same."""
+CLOCKS_DIFFER = 600  # seconds that Stripe's clock and ours may be apart
 EXPIRES_SOON = timedelta(minutes=31)
 DISPUTED_PAUSE = 3600.0
 log = structlog.get_logger()
@@ -173,11 +176,32 @@ class Till:
                     call, (checkout["expires_at"] - now).total_seconds() + 1, "its answer was lost; waiting for its end"
                 )
             return True
-        if call["kind"] == Want.REFUND and call["sent_at"] is not None and now - call["sent_at"] > KEY_LIVES:
-            await self.look(call["checkout_id"])
-            fresh = await self._store.read(lambda c: till.call_row(c, call["id"]))
-            return bool(fresh["state"] != "WANTED")
-        return False
+        if call["sent_at"] is None or (call["tries"] % DOUBT_AFTER and now - call["sent_at"] < KEY_LIVES):
+            return False
+        if call["kind"] == Want.OPEN:
+            return await self._found_or_renewed(call)
+        if not await self.look(call["checkout_id"]):
+            await self._later(call, self._pause(call["tries"]), "it may have been done, and Stripe cannot be asked")
+            return True
+        fresh = await self._store.read(partial(till.call_row, call_id=call["id"]))
+        return bool(fresh["state"] != "WANTED")
+
+    async def _found_or_renewed(self, call: Row) -> bool:
+        """Stripe keeps also a failure under a key. Find the session that came about all the same, or ask under a new key: a session
+        that nobody was sent to can do no harm."""
+        found: dict[str, Any] | None = None
+        try:
+            async for page in self._api.sessions_since(int(call["created_at"].timestamp()) - CLOCKS_DIFFER):
+                found = next((each for each in page if own_id(each, CHECKOUT_KEY) == call["checkout_id"]), found)
+        except StripeProblem as error:
+            await self._later(call, self._pause(call["tries"]), str(error))
+            return True
+        if found is not None:
+            checkout = await self._store.read(partial(till.checkout_row, checkout_id=call["checkout_id"]))
+            await self._answered(call, checkout, found)
+        else:
+            await self._store.write(partial(_renew, call_id=call["id"]))
+        return True
 
     def _start_over(self, tx: Tx, call: Row) -> None:
         """A place to pay that never came about is replaced by a fresh one."""
@@ -293,6 +317,13 @@ class Till:
         refunds = await self._api.refunds_of(intent_id)
         disputes = await self._api.disputes_of(intent_id) if was_disputed(intent) else []
         return sighting(session, intent, refunds, disputes)
+
+
+def _renew(tx: Tx, call_id: str) -> None:
+    """The same request under a new key."""
+    call = till.call_row(tx.connection, call_id)
+    till.close_call(tx, call, "DROPPED", "asked anew under another key")
+    till.add_call(tx, Want(call["kind"]), till.checkout_row(tx.connection, call["checkout_id"]), call["body"])
 
 
 def _after_the_dispute(tx: Tx, call_id: str) -> None:

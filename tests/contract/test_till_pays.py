@@ -92,10 +92,10 @@ async def test_a_checkout_whose_opening_went_wrong_is_opened_exactly_once(tmp_pa
             if (await farm.get(order))["checkoutUrl"]:
                 break
             await farm.forward(60)
+        assert (await farm.get(order))["checkoutUrl"] == farm.session(order)["url"]
         view = await farm.pay(order)
         assert view["status"] == "paid"
         assert len(farm.stripe.sessions) == 1
-        assert len({call.idempotency_key for call in farm.stripe.calls("POST", CREATE)}) == 1
 
 
 @pytest.mark.parametrize("kind", LOST)
