@@ -100,6 +100,10 @@ def test_money_is_held_until_somebody_captures_it(double: StripeDouble) -> None:
     double.dashboard_capture(pi, 4000)
     assert (double.captured(pi), double.refunded(pi)) == (4000, 0)
     assert told(double)[-2:] == ["charge.captured", "payment_intent.succeeded"]
+    charge = ask(double, "refunds.create", {"payment_intent": pi, "amount": 1000, "expand": ["charge"]}).charge
+    assert (charge.amount_captured, charge.amount_refunded, double.refunded(pi)) == (4000, 1926, 1000), (
+        "what was let go counts there"
+    )
     double.forward(8 * DAY)
     assert double.intents[pi]["status"] == "succeeded", "what was captured does not lapse"
 
@@ -196,6 +200,8 @@ def test_a_buyer_goes_to_the_bank(double: StripeDouble, won: bool) -> None:
     double.close_dispute(pi, won)
     assert told(double)[-1] == ("charge.dispute.funds_reinstated" if won else "charge.dispute.closed")
     assert ask(double, "disputes.retrieve", listed.data[0].id).status == ("won" if won else "lost")
+    if won:
+        assert ask(double, "refunds.create", {"payment_intent": pi}).amount == 4926
 
 
 def test_an_event_keeps_what_was_and_lives_thirty_days(double: StripeDouble) -> None:
@@ -227,6 +233,14 @@ def test_every_event_is_one_the_library_knows(double: StripeDouble) -> None:
     kinds = {each["type"] for each in double.events.values()}
     assert len(kinds) > 15
     assert kinds <= known
+
+
+def test_an_error_of_the_double_itself_is_told_when_it_stops() -> None:
+    with pytest.raises(RuntimeError, match="the double itself broke"), stripe_double() as double:  # noqa: PT012 - it is told on leaving
+        double.refunds_start_as("lost")
+        pi = paid(double)
+        with pytest.raises(stripe.APIConnectionError):
+            ask(double, "refunds.create", {"payment_intent": pi})
 
 
 def test_a_field_the_library_does_not_have_breaks_the_double() -> None:
