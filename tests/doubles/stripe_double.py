@@ -115,14 +115,16 @@ class StripeDouble:
 
     # the account
 
-    def deliver_to(self, url: str, *, enabled_events: tuple[str, ...] = ("*",), api_version: str | None = None) -> Object:
+    def deliver_to(
+        self, url: str, *, enabled_events: tuple[str, ...] = ("*",), api_version: str | None = None, status: str = "enabled"
+    ) -> Object:
         """The one webhook endpoint from now on; its secret is `secret`."""
         with self.server.lock:
             self.books.tables["webhook_endpoint"].clear()
             params = {"url": url, "enabled_events": enabled_events, "api_version": api_version}
             made = add_endpoint(self.books, params)
             self.webhooks.secrets = {made["id"]: [self.secret]}
-            made["secret"] = self.secret
+            made.update(secret=self.secret, status=status)
         return made
 
     def rotate_secret(self, *, both: bool = True) -> str:

@@ -154,8 +154,8 @@ class Webhooks:
         moment = int(self.signing_clock()) if timestamp is None else timestamp
         headers = {"Content-Type": "application/json; charset=utf-8", "Stripe-Signature": signature(body, secrets, moment)}
         try:
-            answer = await asyncio.wait_for(client.post(url, content=body, headers=headers), self.timeout)
-            status = answer.status_code
+            async with asyncio.timeout(self.timeout):
+                status = (await client.post(url, content=body, headers=headers)).status_code
         except (httpx.TransportError, TimeoutError):
             status = None
         with self._lock:
