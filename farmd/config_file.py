@@ -22,6 +22,7 @@ from farmd.domain.money import to_minor
 from farmd.shipped import shipped_config
 
 UNPAID_HOURS = 72.0
+LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 DEFAULT_PATH = Path("/etc/farmd/farmd.toml")
 EXPECTED = {
     "int_type": "a whole number",
@@ -194,6 +195,8 @@ def _check_stripe(document: Document) -> Iterable[tuple[KeyPath, str]]:
     stripe = document.payments.stripe or Stripe()
     if stripe.api_key is None:
         yield ("payments", "stripe", "api_key"), "api_key is missing: the provider is stripe"
+    if stripe.api_base and not stripe.api_base.startswith(("https://", *LOOPBACK)):
+        yield ("payments", "stripe", "api_base"), "api_base: use https://, or the secret key travels in the clear"
     if stripe.mode != "poll" and not stripe.webhook_secrets:
         yield ("payments", "stripe", "webhook_secrets"), 'webhook_secrets is missing (mode = "poll" does without)'
 

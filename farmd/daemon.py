@@ -40,6 +40,7 @@ from farmd.store import making, retention
 from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
 from farmd.store.files import sweep_incoming
 from farmd.store.schema import upgrade
+from farmd.store.till import unfinished as unfinished_orders
 from farmd.timers import Timers
 from farmd.world import SystemWorld
 
@@ -220,6 +221,9 @@ async def _live(farm: _Farm, settings: Settings, listener: socket.socket, reload
         ]
         if farm.payments.stripe is not None:
             forever.append(tasks.create_task(farm.payments.stripe.till.run(), name="till"))
+            forever.append(tasks.create_task(farm.payments.stripe.inbox.run(), name="inbox"))
+        elif unfinished := await farm.store.read(unfinished_orders):
+            log.warning("payments.unfinished", orders=unfinished, cure="leave [payments.stripe] in place until they ended")
         serving = tasks.create_task(farm.server.serve(sockets=[listener]), name="api")
         log.info("farmd.started", url=f"http://{settings.host}:{settings.port}", printers=len(settings.printers))
         await stop.wait()

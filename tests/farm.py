@@ -191,6 +191,7 @@ async def open_farm(
         if paying.stripe is not None:
             stack.push_async_callback(paying.stripe.api.close)
             await stack.enter_async_context(_running(paying.stripe.till.run()))
+            await stack.enter_async_context(_running(paying.stripe.inbox.run()))
         app = create_app(rooms, pages.router)
         keys = keys or await store.write(_make_keys)
         clients = {role: await stack.enter_async_context(client(app, key)) for role, key in keys.items()}

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from farmd.api.answers import to_json
 from farmd.api.auth import Caller
 from farmd.api.problems import Problem
-from farmd.store.engine import Store, Tx
+from farmd.store.engine import Store, StoreFailed, Tx
 from farmd.store.replays import amend_replay, find_replay, keep_replay
 
 MAX_KEY = 255
@@ -26,7 +26,7 @@ Afterwards = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 async def command(request: Request, effect: Effect, afterwards: Afterwards | None = None) -> Response:
     """Run `effect` in one write transaction and answer with its status and payload. Raises `Problem` 422 when the Idempotency-Key
     was used for another request, and whatever `effect` raises, having changed nothing. What `afterwards` makes of the payload, once
-    all of it is durable, is answered in its place, also to a repetition."""
+    all of it is durable, is answered in its place; to a repetition too, unless that comes before or farmd died in between."""
     caller: Caller = request.state.caller
     key = _idempotency_key(request)
     sha = await _request_sha(request)
@@ -48,14 +48,26 @@ async def command(request: Request, effect: Effect, afterwards: Afterwards | Non
     store: Store = request.app.state.rooms.store
     status, body, replayed = await store.write(work)
     if afterwards is not None and not replayed:
-        fuller = await afterwards(orjson.loads(body))
-        if fuller is not None:
-            body = to_json(fuller)
-            if key is not None:
-                text = body.decode()
-                await store.write(lambda tx: amend_replay(tx, caller.key_id, key, text))
+        body = await _fuller(store, body, afterwards, (caller.key_id, key))
     headers = {"Idempotent-Replayed": "true"} if replayed else None
     return Response(body, status, headers, "application/json")
+
+
+async def _fuller(store: Store, body: bytes, afterwards: Afterwards, replay: tuple[str, str | None]) -> bytes:
+    """The answer as `afterwards` makes it. What was done is done: a store that fails now takes nothing back, so the first answer
+    goes out."""
+    key_id, key = replay
+    try:
+        payload = await afterwards(orjson.loads(body))
+        if payload is None:
+            return body
+        fuller = to_json(payload)
+        if key is not None:
+            text = fuller.decode()
+            await store.write(lambda tx: amend_replay(tx, key_id, key, text))
+    except StoreFailed:
+        return body
+    return fuller
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -63,7 +63,13 @@ async def refund_order(
         wish = RefundWish(_amount(sent, currency), sent.line_item_id, sent.quantity)
         wanted = refundable(tx, order, wish)
         refund_id = request.app.state.rooms.payments.refund(
-            tx, order, wanted.amount, reason=sent.reason, line_item_id=sent.line_item_id, quantity=wanted.quantity
+            tx,
+            order,
+            wanted.amount,
+            reason=sent.reason,
+            line_item_id=sent.line_item_id,
+            quantity=wanted.quantity,
+            by_hand=sent.by_hand,
         )
         shown = show_refund(refund_row(tx.connection, refund_id), currency)
         return 201, shown | {"order": present(order_view(tx.connection, order_id))}

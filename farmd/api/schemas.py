@@ -147,6 +147,7 @@ class RefundIn(Sent):
     line_item_id: Text | None = None
     quantity: Quantity | None = None
     reason: Reason | None = None
+    by_hand: Annotated[bool, Field(description="It was given back in another way; the payment provider is not asked")] = False
 
 
 class OptionIn(Sent):

@@ -129,10 +129,11 @@ def refund(
     amount: Annotated[str | None, typer.Option(help="In the order's currency; everything when left out.")] = None,
     line_item: Annotated[str | None, typer.Option(help="The share of this line.")] = None,
     quantity: Annotated[int | None, typer.Option(min=1, help="Of so many of its units.")] = None,
+    by_hand: Annotated[bool, typer.Option("--by-hand", help="It was given back already, in another way.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give money back, in part or in full."""
-    body = without_nothing(reason=reason, lineItemId=line_item, quantity=quantity)
+    body = without_nothing(reason=reason, lineItemId=line_item, quantity=quantity) | ({"byHand": True} if by_hand else {})
     if amount is not None:
         body |= {"amount": _amount(amount)}
     answer = ask("POST", f"/api/orders/{order}/refunds", body)

@@ -25,10 +25,6 @@ class CheckoutState(StrEnum):
     FAILED = "FAILED"  # the provider will not open it
 
 
-CHECKOUT_ENDED = frozenset({CheckoutState.EXPIRED, CheckoutState.VOIDED, CheckoutState.FAILED})
-"""Nothing can be paid here any more, and nothing was."""
-
-
 class RefundState(StrEnum):
     """Where money on its way back is."""
 
@@ -95,21 +91,18 @@ class Sighting:
     @property
     def state(self) -> CheckoutState:
         """What this amounts to."""
-        match self.intent:
-            case IntentState.SUCCEEDED:
-                return CheckoutState.PAID
-            case IntentState.AUTHORIZED:
-                return CheckoutState.AUTHORIZED
-            case IntentState.CANCELED:
-                return CheckoutState.VOIDED
-        if self.paid and self.intent is IntentState.NONE:
+        if self.intent is IntentState.SUCCEEDED:
             return CheckoutState.PAID
+        if self.intent is IntentState.AUTHORIZED:
+            return CheckoutState.AUTHORIZED
         if self.expired:
             return CheckoutState.EXPIRED
         if self.open:
             return CheckoutState.OPEN
-        # a completed session whose payment was declined afterwards can never be paid again
-        return CheckoutState.VOIDED if self.intent is IntentState.UNPAID else CheckoutState.PROCESSING
+        if self.intent is IntentState.NONE:
+            return CheckoutState.PAID if self.paid else CheckoutState.PROCESSING
+        # a completed session whose payment was declined or withdrawn afterwards can never be paid again
+        return CheckoutState.PROCESSING if self.intent is IntentState.PROCESSING else CheckoutState.VOIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +114,6 @@ class CheckoutFacts:
     asked: bool = False
     captured: int = 0
     charged_back: int = 0
-    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +174,31 @@ def _of_checkout(order: OrderMoney, checkout: CheckoutFacts, *, unwanted: bool) 
             yield Missing(Want.EXPIRE, checkout.id)
         case CheckoutState.AUTHORIZED if unwanted:
             yield Missing(Want.VOID, checkout.id)
-        case CheckoutState.AUTHORIZED if order.capture_now:
+        case CheckoutState.AUTHORIZED if order.capture_now and order.paid_by == checkout.id:
             yield Missing(Want.CAPTURE, checkout.id)
         case CheckoutState.PAID if unwanted:
-            left = kept(checkout, order.refunds)
-            gave_up = any(refund.checkout_id == checkout.id and refund.state is RefundState.FAILED for refund in order.refunds)
-            if left > 0 and not gave_up:  # a refund that failed waits for a person, who may find another way
-                yield Missing(Want.REFUND, checkout.id, None, left, "cancellation" if order.cancelled else "duplicate")
+            left, cause = kept(checkout, order.refunds), "cancellation" if order.cancelled else "duplicate"
+            same = [refund for refund in order.refunds if refund.checkout_id == checkout.id and refund.cause == cause]
+            if left > 0 and not any(refund.state is RefundState.FAILED for refund in same):
+                yield Missing(Want.REFUND, checkout.id, None, left, cause)  # one that failed waits for a person
 
 
 def kept(checkout: CheckoutFacts, refunds: Sequence[RefundFacts]) -> int:
     """What of a checkout's money is neither given back, nor on its way back, nor taken back by the bank."""
     going = sum(refund.amount for refund in refunds if refund.checkout_id == checkout.id and refund.state is not RefundState.FAILED)
     return max(checkout.captured - checkout.charged_back - going, 0)
+
+
+def refund_stuck(left: int, refunds: Sequence[RefundFacts], *, cancelled: bool) -> bool:
+    """Whether money that should go back does not: a refund failed (`refunds` in the order they were wanted), nothing is on its way,
+    and `left` is still kept. An order that goes on may keep its money once a later refund made up for the failed one."""
+    if left <= 0 or any(refund.state in (RefundState.PENDING, RefundState.OWED) for refund in refunds):
+        return False
+    failed = [number for number, refund in enumerate(refunds) if refund.state is RefundState.FAILED]
+    if cancelled:
+        return bool(failed)
+    good = [(number, refund.amount) for number, refund in enumerate(refunds) if refund.state is RefundState.SUCCEEDED]
+    return any(not any(later > number and amount >= refunds[number].amount for later, amount in good) for number in failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,9 @@ def _for_money(connection: Connection, job: Row) -> Waits | None:
     match get(connection, t.orders, job["order_id"])["hold"]:
         case "capture":
             return {"code": "payment", "detail": "Its payment is collected as soon as every job of the order is sliced"}
-        case "dispute":
-            detail = f"The customer disputes the payment; POST /api/orders/{job['order_id']}/release makes it all the same"
+        case "dispute" | "review" as hold:
+            why = "The customer disputes the payment" if hold == "dispute" else "Another amount was paid than was asked for"
+            detail = f"{why}; POST /api/orders/{job['order_id']}/release makes it all the same"
             return {"code": "payment", "detail": detail}
     return None
 

@@ -10,7 +10,7 @@ def release(tx: Tx, order_id: str) -> None:
     """What was held back may start. Again is no change. Raises `Missing`, and `NotNow` when nothing holds the order that a person
     could let go."""
     order = order_row(tx.connection, order_id)
-    if order["released_at"] is None and order["hold"] != "dispute":
-        raise NotNow("not_on_hold", f"order {order_id} is not held by a dispute; there is nothing to release")
+    if order["released_at"] is None and order["hold"] not in ("dispute", "review"):
+        raise NotNow("not_on_hold", f"order {order_id} is held by no dispute; there is nothing to release")
     fold_money(tx, order_id, released_at=order["released_at"] or tx.world.now(), hold=None)
     tx.wake("jobs")

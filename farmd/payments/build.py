@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from farmd.config import Settings
 from farmd.domain.ports import World
+from farmd.payments.by_order import ByOrder
 from farmd.payments.inbox import Inbox
 from farmd.payments.ledger import Ledger
 from farmd.payments.manual import ManualPayments
@@ -17,7 +18,7 @@ from farmd.store.engine import Store
 
 @dataclass(frozen=True, slots=True)
 class StripeDesk:
-    """What works on payments through Stripe: `till` runs for ever, `sweep` makes its rounds by the clock."""
+    """What works on payments through Stripe: `till` and `inbox` run for ever, `sweep` makes its rounds by the clock."""
 
     api: StripeApi
     inbox: Inbox
@@ -35,13 +36,13 @@ class Payments:
 
 
 def build_payments(settings: Settings, store: Store, world: World) -> Payments:
-    """Inside a running loop. Raises `ValueError` when the settings name Stripe and have no key for it."""
-    if settings.payment_provider == "manual":
-        return Payments(ManualPayments())
+    """Inside a running loop. As long as the settings have a key for Stripe its desk works, also where new orders are paid by hand
+    again. Raises `ValueError` when they name Stripe and have no key for it."""
     if settings.stripe is None:
-        raise ValueError("[payments.stripe] api_key is missing: the provider is stripe")
+        if settings.payment_provider == "stripe":
+            raise ValueError("[payments.stripe] api_key is missing: the provider is stripe")
+        return Payments(ManualPayments())
     api, ledger = StripeApi(settings.stripe), Ledger(settings, settings.stripe)
-    inbox = Inbox(store, world, api, settings.stripe)
-    hand = Till(store, world, api, inbox, ledger)
-    sweep = Sweep(store, world, api, inbox, ledger)
-    return Payments(StripePayments(ledger, hand), StripeDesk(api, inbox, hand, sweep, settings.stripe.sweep_seconds))
+    inbox, hand = Inbox(store, world, api, settings.stripe), Till(store, world, api, ledger)
+    desk = StripeDesk(api, inbox, hand, Sweep(store, world, api, inbox, ledger), settings.stripe.sweep_seconds)
+    return Payments(ByOrder(settings.payment_provider, ManualPayments(), StripePayments(ledger, hand)), desk)

@@ -4,29 +4,50 @@ from collections.abc import Sequence
 
 from farmd.domain.money import to_text
 from farmd.domain.till import CheckoutState
+from farmd.payments.figures import mismatched, refund_facts
+from farmd.store import till
 from farmd.store.engine import Tx
+from farmd.store.order_lists import order_row
+from farmd.store.refunds import refunds_by_age
 from farmd.store.rows import Row
-from farmd.store.transitions import keep_attention
+from farmd.store.transitions import clear_attention, keep_attention
+
+AFTER_TRIES = 4
+"""Tries of a request after which a person is told that it does not get through."""
 
 
 def complain(tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
     """Bring the order's attention in line with its money."""
-    keep_attention(tx, order["id"], "payment_mismatch", _mismatch(order, checkouts))
+    keep_attention(tx, order["id"], "payment_mismatch", _mismatch(tx, order, checkouts))
     keep_attention(tx, order["id"], "payment_disputed", _disputed(order))
     keep_attention(tx, order["id"], "charged_back", _charged_back(order))
     keep_attention(tx, order["id"], "refund_failed", _refund_failed(order))
     keep_attention(tx, order["id"], "payment_failed", _payment_failed(order, checkouts))
+    if order["cancelled_at"] is not None or order["paid_at"] is not None:
+        clear_attention(tx, order["id"], "checkout_failed")
+    complain_of_calls(tx, order["id"])
 
 
-def _mismatch(order: Row, checkouts: Sequence[Row]) -> str | None:
-    wrong = next((row for row in checkouts if not row["agrees"]), None)
-    if wrong is None or (order["captured"] and order["refunded"] >= order["captured"]):
+def complain_of_calls(tx: Tx, order_id: str) -> None:
+    """Tell of requests that do not get through, for as long as they do not."""
+    calls = till.wanted_calls(tx.connection, order_id)
+    stuck = next((call for call in calls if till.tries_of(tx.connection, call) >= AFTER_TRIES), None)
+    detail = None
+    if stuck is not None:
+        why = till.last_error(tx.connection, stuck)
+        detail = f"Stripe has not taken the request to {stuck['kind']} yet ({why}); farmd keeps trying"
+    if order_row(tx.connection, order_id)["disputed"]:
+        detail = None  # that is told already, and is the reason
+    keep_attention(tx, order_id, "payment_stuck", detail)
+
+
+def _mismatch(tx: Tx, order: Row, checkouts: Sequence[Row]) -> str | None:
+    wrong = mismatched(checkouts, [refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])])
+    if wrong is None:
         return None
     asked = f"{to_text(order['total'], order['currency'])} {order['currency']}"
-    return (
-        f"payment {wrong['intent_id']} is not what was asked for ({asked}); nothing is made. Look at it at Stripe, then "
-        "refund or cancel the order"
-    )
+    cure = "Look at it at Stripe, then refund or cancel the order"
+    return f"payment {wrong['intent_id']} is not what was asked for ({asked}); nothing is started. {cure}"
 
 
 def _disputed(order: Row) -> str | None:
@@ -46,7 +67,8 @@ def _charged_back(order: Row) -> str | None:
 def _refund_failed(order: Row) -> str | None:
     if order["payment_status"] != "refund_failed":
         return None
-    return f"a refund failed; GET /api/orders/{order['id']}/refunds tells why. Refund again, or give it back in another way"
+    refunds = f"/api/orders/{order['id']}/refunds"
+    return f'a refund failed; GET {refunds} tells why. POST there again, or with "byHand": true once you gave it back otherwise'
 
 
 def _payment_failed(order: Row, checkouts: Sequence[Row]) -> str | None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 from farmd.domain.ports import World
+from farmd.payments.alone import each_alone
 from farmd.payments.provider import Provider
 from farmd.store import till
 from farmd.store.engine import Store, Tx
@@ -12,15 +13,15 @@ from farmd.store.sales import record_cancellation
 
 
 async def expire_unpaid(store: Store, world: World, provider: Provider, hours: float) -> int:
-    """Cancel what was placed more than `hours` ago and not paid; returns how many that were."""
+    """Cancel what was placed more than `hours` ago and not paid; returns how many that were. Where customers pay at a checkout,
+    orders from a time before that are left to the operator who waits for their money."""
     before = world.now() - timedelta(hours=hours)
-    found = await store.read(partial(till.unpaid_since, before=before))
-    for order_id in found:
-        await store.write(partial(_expire, order_id=order_id, provider=provider, hours=hours))
-    return len(found)
+    found = await store.read(partial(till.unpaid_since, before=before, with_checkout=provider.name != "manual"))
 
+    def expire(tx: Tx, order_id: str) -> None:
+        order = order_row(tx.connection, order_id)
+        settled = order["paid_at"] is not None or order["cancelled_at"] is not None
+        if not settled and not till.can_be_paid(tx.connection, order_id):
+            record_cancellation(tx, order, f"payment_expired: not paid within {hours:g} hours", provider.take_back)
 
-def _expire(tx: Tx, order_id: str, provider: Provider, hours: float) -> None:
-    order = order_row(tx.connection, order_id)
-    if order["paid_at"] is None and order["cancelled_at"] is None:
-        record_cancellation(tx, order, f"payment_expired: not paid within {hours:g} hours", provider.take_back)
+    return await each_alone(store, found, expire)

@@ -4,6 +4,7 @@ A message is never believed: not its order, not its amounts, not its snapshot. I
 So a duplicate costs nothing, a reversed pair does no harm, and one that is three days late tells nothing new.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,13 @@ import structlog
 
 from farmd.config import StripeSettings
 from farmd.domain.ports import World
-from farmd.payments.stripe_api import StripeApi, StripeProblem, Thing, read_event
+from farmd.payments.stripe_api import Refused, StripeApi, StripeProblem, Thing, read_event
 from farmd.payments.stripe_shapes import CHECKOUT_KEY, EVENT_TYPES, ORDER_KEY, intent_of, moment, own_id, text
 from farmd.store import till
-from farmd.store.engine import Store, Tx
+from farmd.store.engine import Store, StoreFailed, Tx
 from farmd.store.rows import Row
 
-MAX_BYTES = 1_000_000
+LOOK_AGAIN, LOOK_SOON = 60.0, 5.0  # seconds
 log = structlog.get_logger()
 
 
@@ -26,6 +27,7 @@ class Inbox:
 
     def __init__(self, store: Store, world: World, api: StripeApi, stripe: StripeSettings) -> None:
         self._store, self._world, self._api, self._stripe = store, world, api, stripe
+        self._bell = store.watch(till.INBOX)
 
     async def receive(self, payload: bytes, signature: str) -> None:
         """Keep a webhook; it is durable when this returns. Raises `Refused` for anything that Stripe did not sign."""
@@ -57,24 +59,56 @@ class Inbox:
             return False
         return True
 
-    async def work(self) -> None:
-        """Let every kept message ask for its look. A message about a payment nobody here knows costs one question."""
+    async def run(self) -> None:
+        """Work through what was kept, for ever; returns only when cancelled."""
+        while True:
+            wait = LOOK_AGAIN
+            try:
+                wait = LOOK_AGAIN if await self.work() else LOOK_SOON
+            except StoreFailed as error:
+                log.error("inbox.store_failed", error=str(error))
+                wait = LOOK_SOON
+            except Exception:  # the supervised edge: a message that breaks this round must not end all rounds
+                log.exception("inbox.broke")
+                wait = LOOK_SOON
+            await self._bell.wait(wait)
+
+    async def work(self) -> bool:
+        """Let every kept message ask for its look; those about checkouts we know at once, the others after a question each.
+        False when some could not be asked about yet."""
         messages = await self._store.read(till.new_messages)
-        for message in messages:
+        strange = await self._store.write(partial(_settle_known, messages=messages)) if messages else []
+        asked = True
+        for message in strange:
             hint = dict(message["hint"])
-            if not await self._store.read(partial(_checkout, hint=hint)) and hint.get("intent"):
-                hint |= await self._ask(hint["intent"])
-            await self._store.write(partial(_settle, message=message, hint=hint))
+            try:
+                found = await self._ask(hint["intent"]) if hint.get("intent") else {}
+            except StripeProblem as error:  # it waits; those behind it do not
+                log.warning("inbox.message_waits", event_id=message["id"], error=str(error))
+                asked = False
+                continue
+            await self._store.write(partial(_settle, message=message, hint=hint | found))
+        return asked
 
     async def _ask(self, intent_id: str) -> dict[str, Any]:
         """What a payment says about itself. Raises `StripeProblem` when that cannot be found out now."""
         try:
             intent = await self._api.intent(intent_id)
-        except StripeProblem as error:
-            if error.code != "resource_missing":
-                raise
-            return {}
+        except Refused:
+            return {}  # no payment of this account
         return {"own": own_id(intent, CHECKOUT_KEY), "order": own_id(intent, ORDER_KEY)}
+
+
+def _settle_known(tx: Tx, messages: Sequence[Row]) -> list[Row]:
+    """Turn messages into looks; returns those about nothing that is known here."""
+    strange = []
+    for message in messages:
+        hint = dict(message["hint"])
+        if _checkout(tx.connection, hint) is None and hint.get("intent"):
+            strange.append(message)
+        else:
+            _settle(tx, message, hint)
+    return strange
 
 
 def _hint(event: Thing) -> dict[str, Any]:

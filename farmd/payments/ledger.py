@@ -11,11 +11,9 @@ from datetime import datetime, timedelta
 from farmd.config import Settings, StripeSettings
 from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobState
 from farmd.domain.till import (
-    CheckoutFacts,
     CheckoutState,
     Missing,
     OrderMoney,
-    RefundFacts,
     RefundSeen,
     RefundState,
     Sighting,
@@ -24,7 +22,7 @@ from farmd.domain.till import (
     missing,
 )
 from farmd.payments.complaints import complain
-from farmd.payments.figures import figures
+from farmd.payments.figures import checkout_facts, figures, refund_facts
 from farmd.payments.stripe_bodies import refund_body, session_body, void_body
 from farmd.store import till
 from farmd.store.engine import Tx
@@ -35,7 +33,23 @@ from farmd.store.sales import fold_money, insert_refund, jobs_of, lines_with_nam
 from farmd.store.transitions import clear_attention
 
 GONE = "given back elsewhere already"
+AUTHORISATION = timedelta(days=7)
+"""How long a bank keeps a promise where it does not say; cards and wallets differ, none is shorter by more than a day."""
+SLACK = timedelta(hours=24)  # before the end of a promise
+LONGEST_SESSION = timedelta(hours=23.9)
+"""Stripe takes 24 hours by its own clock; ours may be some minutes ahead."""
+WORTH_LOOKING = timedelta(days=120)
+DISPUTED_PAUSE = 3600.0
 _NOT_READY = JOB_BEFORE_QUEUE | {JobState.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that the provider will never carry out as it was asked."""
+
+    call_id: str
+    why: str
+    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +62,21 @@ class Ledger:
     @property
     def success_url(self) -> str:
         """Where a customer comes back to."""
-        own = f"http://{self.settings.host}:{self.settings.port}/checkout/success?session_id={{CHECKOUT_SESSION_ID}}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104 - shown, not bound
+        where = f"[{host}]" if ":" in host else host
+        own = f"http://{where}:{self.settings.port}/checkout/success?session_id={{CHECKOUT_SESSION_ID}}"
         return self.stripe.success_url or own
 
     # what was seen
 
-    def book(self, tx: Tx, checkout_id: str, seen: Sighting) -> None:
-        """Write down what a checkout looks like now, and everything that follows from it."""
+    def book(self, tx: Tx, checkout_id: str, seen: Sighting, refusal: Refusal | None = None) -> None:
+        """Write down what a checkout looks like now, after `refusal` where that was the reason to look, and all that follows."""
         checkout = till.checkout_row(tx.connection, checkout_id)
         state = seen.state
         money = state in (CheckoutState.PAID, CheckoutState.AUTHORIZED, CheckoutState.PROCESSING)
         same = (seen.total, seen.currency) == (checkout["total"], checkout["currency"]) and seen.order_id == checkout["order_id"]
         whole = state is not CheckoutState.PAID or seen.captured == checkout["total"]
+        lapses = checkout["capture_before"] or (tx.world.now() + AUTHORISATION if state is CheckoutState.AUTHORIZED else None)
         till.change_checkout(
             tx,
             checkout,
@@ -71,23 +88,23 @@ class Ledger:
             intent_id=seen.intent_id or checkout["intent_id"],
             authorized=seen.authorized,
             captured=max(seen.captured, checkout["captured"]),
-            capture_before=seen.capture_before or checkout["capture_before"],
+            capture_before=seen.capture_before or lapses,
             charged_back=seen.charged_back,
             disputed=seen.disputed,
         )
         if checkout["disputed"] and not seen.disputed:
             till.hurry(tx, checkout_id)
+        if refusal is not None:
+            till.close_call(tx, till.call_row(tx.connection, refusal.call_id), "REFUSED", refusal.why)
         self._book_refunds(tx, checkout_id, seen.refunds)
+        if refusal is not None:
+            self._refused(tx, refusal, disputed=refusal.disputed and seen.disputed)
         self.settle(tx, checkout["order_id"])
 
     def book_refund(self, tx: Tx, checkout_id: str, seen: RefundSeen) -> None:
         """Write down the answer to a refund."""
         self._book_refunds(tx, checkout_id, [seen])
         self.settle(tx, till.checkout_row(tx.connection, checkout_id)["order_id"])
-
-    def order(self, tx: Tx, order_id: str) -> Row:
-        """One order. Raises `Missing`."""
-        return order_row(tx.connection, order_id)
 
     def next_look(self, tx: Tx, checkout_id: str) -> datetime | None:
         """When a checkout is worth another look although nobody tells of it; None when nothing can happen to it any more."""
@@ -105,16 +122,16 @@ class Ledger:
             case CheckoutState.PAID if moving or checkout["disputed"]:
                 return now + sweep
             case CheckoutState.PAID if order["shipped_at"] is None and order["refunded"] < order["captured"]:
-                return now + max(sweep * 12, timedelta(hours=1))
+                recent = now - checkout["created_at"] < WORTH_LOOKING
+                return now + max(sweep * 12, timedelta(hours=1)) if recent else None
         return None
 
     def _book_refunds(self, tx: Tx, checkout_id: str, seen: Sequence[RefundSeen]) -> None:
         checkout = till.checkout_row(tx.connection, checkout_id)
-        rows = refunds_by_age(tx.connection, checkout["order_id"])
-        ours = {row["id"]: row for row in rows}
-        known = {row["provider_id"]: row for row in rows if row["provider_id"]}
         for refund in seen:
-            row = known.get(refund.id) or (ours.get(refund.ours) if refund.ours else None)
+            rows = [row for row in refunds_by_age(tx.connection, checkout["order_id"]) if row["checkout_id"] == checkout_id]
+            known = next((row for row in rows if row["provider_id"] == refund.id), None)
+            row = known or next((row for row in rows if row["id"] == refund.ours and row["provider_id"] is None), None)
             if row is None:
                 self._book_foreign(tx, checkout, refund)
             elif (row["state"], row["provider_id"], row["amount"]) != (refund.state, refund.id, refund.amount):
@@ -149,28 +166,41 @@ class Ledger:
             if cut == row["amount"]:
                 move_refund(tx, refund_row(tx.connection, row["id"]), RefundState.SUCCEEDED, failure=GONE)
 
-    def refund_refused(self, tx: Tx, refund_id: str, why: str) -> None:
-        """The provider will not give this back, and what is left has been looked at meanwhile."""
-        refund = refund_row(tx.connection, refund_id)
-        if refund["state"] == RefundState.PENDING and refund["provider_id"] is None:
-            move_refund(tx, refund, RefundState.FAILED, failure=why)
-        self.settle(tx, refund["order_id"])
+    def _refused(self, tx: Tx, refusal: Refusal, *, disputed: bool) -> None:
+        """What becomes of a refund that was refused: nothing while a dispute is open, less where somebody else gave back a part."""
+        call = till.call_row(tx.connection, refusal.call_id)
+        if call["kind"] != Want.REFUND:
+            return  # if it is still wanted, it is asked for again, later each time
+        refund = refund_row(tx.connection, call["refund_id"])
+        if refund["state"] != RefundState.PENDING or refund["provider_id"] is not None:
+            return
+        if disputed:
+            checkout = till.checkout_row(tx.connection, call["checkout_id"])
+            till.add_call(tx, Want.REFUND, checkout, call["body"], refund["id"], wait=DISPUTED_PAUSE)
+        elif refund["amount"] == call["body"]["amount"]:
+            move_refund(tx, refund, RefundState.FAILED, failure=refusal.why)
 
     # what follows
 
     def settle(self, tx: Tx, order_id: str) -> None:
         """Bring an order in line with its checkouts and refunds, and want whatever is missing."""
+        if self._paid_by_hand(tx, order_id):
+            return
         self._accept(tx, order_id)
         self._fold(tx, order_id)
         order = order_row(tx.connection, order_id)
-        checkouts = till.checkouts_of(tx.connection, order_id)
-        self._drop(tx, order, checkouts)
-        for wanted in missing(self._money(tx, order, till.checkouts_of(tx.connection, order_id))):
-            self._want(tx, order, wanted)
-        if any(
-            row["state"] == RefundState.PENDING and row["provider_id"] is None for row in refunds_by_age(tx.connection, order_id)
-        ):
+        self._drop(tx, order, till.checkouts_of(tx.connection, order_id))
+        wanted = missing(self._money(tx, order, till.checkouts_of(tx.connection, order_id)))
+        for each in wanted:
+            self._want(tx, order, each)
+        if any(each.want is Want.REFUND for each in wanted):
             self._fold(tx, order_id)
+        complain(tx, order_row(tx.connection, order_id), till.checkouts_of(tx.connection, order_id))
+
+    def _paid_by_hand(self, tx: Tx, order_id: str) -> bool:
+        """Whether an operator took this order's money before there was a provider; its sums are not ours to derive."""
+        order = order_row(tx.connection, order_id)
+        return order["paid_at"] is not None and order["paid_by"] is None
 
     def _accept(self, tx: Tx, order_id: str) -> None:
         """The first checkout that holds what was asked for pays the order."""
@@ -178,24 +208,20 @@ class Ledger:
         checkouts = till.checkouts_of(tx.connection, order_id)
         payer = next((row for row in checkouts if row["id"] == order["paid_by"]), None)
         if order["cancelled_at"] is None and payer is not None and payer["state"] == CheckoutState.VOIDED and not order["captured"]:
-            record_cancellation(tx, order, "the authorisation of the payment lapsed or was taken back", self.take_back)
+            record_cancellation(tx, order, "the authorisation of the payment lapsed or was taken back", self.settle)
             return
         if order["paid_at"] is not None or order["cancelled_at"] is not None:
             return
         for row in checkouts:
             if row["state"] in (CheckoutState.PAID, CheckoutState.AUTHORIZED) and row["agrees"]:
-                money = figures(tx, order, checkouts) | {"paid_by": row["id"]}
+                money = figures(tx, dict(order) | {"paid_by": row["id"]}, checkouts) | {"paid_by": row["id"]}
                 record_payment(tx, order, row["intent_id"] or row["session_id"], **money)
                 return
 
     def _fold(self, tx: Tx, order_id: str) -> None:
         order = order_row(tx.connection, order_id)
-        checkouts = till.checkouts_of(tx.connection, order_id)
-        before = order["payment_status"]
-        fold_money(tx, order_id, **figures(tx, order, checkouts))
-        after = order_row(tx.connection, order_id)
-        complain(tx, after, checkouts)
-        if before != after["payment_status"] or order["hold"] != after["hold"]:
+        fold_money(tx, order_id, **figures(tx, order, till.checkouts_of(tx.connection, order_id)))
+        if order["hold"] != order_row(tx.connection, order_id)["hold"]:
             tx.wake("jobs")  # a hold that fell away lets plates start
 
     def _money(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> OrderMoney:
@@ -206,8 +232,8 @@ class Ledger:
             cancelled=order["cancelled_at"] is not None,
             paid_by=order["paid_by"],
             capture_now=self._capture_now(tx, order, checkouts),
-            checkouts=tuple(_facts(row, asked) for row in checkouts),
-            refunds=tuple(_refund_facts(row) for row in refunds),
+            checkouts=tuple(checkout_facts(row, asked=row["id"] in asked) for row in checkouts),
+            refunds=tuple(refund_facts(row) for row in refunds),
         )
 
     def _capture_now(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> bool:
@@ -222,7 +248,7 @@ class Ledger:
     def deadline_passed(self, checkouts: Sequence[Row], now: datetime) -> bool:
         """Whether an authorisation is about to lapse."""
         ends = [row["capture_before"] for row in checkouts if row["state"] == CheckoutState.AUTHORIZED and row["capture_before"]]
-        return any(end - timedelta(hours=24) <= now for end in ends)
+        return any(end - SLACK <= now for end in ends)
 
     def _drop(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
         """Forget what was wanted, never left, and is not wanted any more."""
@@ -236,6 +262,8 @@ class Ledger:
                     till.close_call(tx, call, "DROPPED", "not wanted any more")
                     checkout = till.checkout_row(tx.connection, call["checkout_id"])
                     till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
+            elif call["kind"] == Want.CAPTURE and order["cancelled_at"] is not None and call["sent_at"] is None:
+                till.close_call(tx, call, "DROPPED", "the order was cancelled")
             elif call["kind"] == Want.REFUND:
                 refund = refund_row(tx.connection, call["refund_id"])
                 if refund["provider_id"] is not None:
@@ -268,34 +296,19 @@ class Ledger:
                 body = refund_body(refund_row(tx.connection, refund_id), checkout["intent_id"])
                 till.add_call(tx, Want.REFUND, checkout, body, refund_id)
 
-    def take_back(self, tx: Tx, order_id: str) -> None:
-        """What a cancellation wants of the money: open checkouts closed, promises given back, payments returned."""
-        self.settle(tx, order_id)
-
     def open_checkout(self, tx: Tx, order: Row) -> None:
         """Want a new place to pay."""
-        till.new_checkout(tx, order, tx.world.now() + timedelta(hours=self.stripe.session_hours))
-        for code in ("checkout_failed", "payment_failed"):
-            clear_attention(tx, order["id"], code)
+        lasts = min(timedelta(hours=self.stripe.session_hours), LONGEST_SESSION)
+        till.new_checkout(tx, order, tx.world.now() + lasts)
+        clear_attention(tx, order["id"], "checkout_failed")
         self.settle(tx, order["id"])
 
     def keepable(self, tx: Tx, order: Row, checkout: Row) -> int:
         """What of a checkout's money could still be given back."""
-        refunds = [_refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])]
-        return kept(_facts(checkout, set()), refunds)
+        refunds = [refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])]
+        return kept(checkout_facts(checkout), refunds)
 
 
 def _pointless(want: Want, state: CheckoutState) -> bool:
     needed = {Want.EXPIRE: CheckoutState.OPEN, Want.CAPTURE: CheckoutState.AUTHORIZED, Want.VOID: CheckoutState.AUTHORIZED}
     return want is Want.OPEN or (want in needed and state is not needed[want])
-
-
-def _facts(row: Row, asked: set[str]) -> CheckoutFacts:
-    return CheckoutFacts(
-        row["id"], CheckoutState(row["state"]), row["id"] in asked, row["captured"], row["charged_back"], row["disputed"]
-    )
-
-
-def _refund_facts(row: Row) -> RefundFacts:
-    known = row["provider_id"] is not None
-    return RefundFacts(row["id"], row["checkout_id"], row["amount"], RefundState(row["state"]), known, row["cause"])

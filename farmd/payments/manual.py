@@ -58,8 +58,10 @@ class ManualPayments:
         reason: str | None,
         line_item_id: str | None = None,
         quantity: int | None = None,
+        by_hand: bool = True,
     ) -> str:
         """The money was handed back. What a cancellation still owes is settled first."""
+        del by_hand  # there is no other way
         debt = owed(tx.connection, order["id"])
         if debt is not None and amount >= debt["amount"]:
             refund_id = str(debt["id"])

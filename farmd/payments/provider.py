@@ -39,8 +39,10 @@ class Provider(Protocol):
         reason: str | None,
         line_item_id: str | None = None,
         quantity: int | None = None,
+        by_hand: bool = False,
     ) -> str:
-        """Give `amount` minor units back; returns the refund's id. The caller has checked that so much is there to give."""
+        """Give `amount` minor units back, or write down that it was given back `by_hand`; returns the refund's id. The caller has
+        checked that so much is there to give."""
 
     async def opened(self, order_id: str, patience: float, /) -> bool:
         """Wait until the place to pay was asked for, at most `patience` seconds; whether the order may look otherwise now."""

@@ -4,7 +4,7 @@ at once. The till carries it out; Stripe may be slow or gone meanwhile."""
 from farmd.domain.catalog import Problem
 from farmd.domain.money import card_coin, to_text
 from farmd.domain.refusals import NotNow, Unacceptable
-from farmd.domain.till import CheckoutState
+from farmd.domain.till import CheckoutState, RefundState
 from farmd.payments.ledger import Ledger
 from farmd.payments.till import Till
 from farmd.store import till
@@ -30,9 +30,13 @@ class StripePayments:
         if order["cancelled_at"] is not None:
             raise NotNow("order_cancelled", f"order {order['id']} was cancelled; place a new one")
         checkouts = till.checkouts_of(tx.connection, order["id"])
-        if order["paid_at"] is not None or any(row["state"] == CheckoutState.PAID for row in checkouts):
+        if order["paid_at"] is not None or any(self._ledger.keepable(tx, order, row) for row in checkouts):
             raise NotNow("already_paid", f"order {order['id']} is paid already")
-        if not any(row["state"] in till.WAITING_FOR_MONEY for row in checkouts):
+        for row in checkouts:
+            if row["state"] == CheckoutState.OPEN and row["expires_at"] <= tx.world.now():
+                till.change_checkout(tx, row, state=CheckoutState.EXPIRED.value)
+                till.look_soon(tx, [row["id"]])  # should it have been paid in its last moment, the look finds out
+        if not till.can_be_paid(tx.connection, order["id"]):
             self._ledger.open_checkout(tx, order)
 
     def accept(self, _tx: Tx, order: Row, /, reference: str | None) -> None:
@@ -46,7 +50,7 @@ class StripePayments:
 
     def take_back(self, tx: Tx, order_id: str, /) -> None:
         """Want open checkouts closed, promises given back, payments returned."""
-        self._ledger.take_back(tx, order_id)
+        self._ledger.settle(tx, order_id)
 
     def refund(
         self,
@@ -58,8 +62,9 @@ class StripePayments:
         reason: str | None,
         line_item_id: str | None = None,
         quantity: int | None = None,
+        by_hand: bool = False,
     ) -> str:
-        """Want money given back; it is pending until Stripe has done it."""
+        """Want money given back; it is pending until Stripe has done it. What was given back by hand is only written down."""
         coin = card_coin(order["currency"])
         if amount % coin:
             step = f"{to_text(coin, order['currency'])} {order['currency']}"
@@ -80,6 +85,7 @@ class StripePayments:
             line_item_id=line_item_id,
             quantity=quantity,
             checkout_id=best["id"],
+            state=RefundState.SUCCEEDED if by_hand else RefundState.PENDING,
         )
         self._ledger.settle(tx, order["id"])
         return refund_id

@@ -39,6 +39,8 @@ _INTENTS = {
     "succeeded": IntentState.SUCCEEDED,
     "requires_capture": IntentState.AUTHORIZED,
     "processing": IntentState.PROCESSING,
+    "requires_action": IntentState.PROCESSING,  # a voucher or a transfer that the customer is still to make
+    "requires_confirmation": IntentState.PROCESSING,
     "canceled": IntentState.CANCELED,
 }
 _REFUNDS = {"succeeded": RefundState.SUCCEEDED, "failed": RefundState.FAILED, "canceled": RefundState.FAILED}
@@ -89,7 +91,7 @@ def intent_of(thing: Thing) -> str | None:
 def was_disputed(intent: Thing) -> bool:
     """Whether it is worth asking for disputes: the charge says so, or does not say."""
     charge = intent.get("latest_charge")
-    return bool(charge.get("disputed")) if isinstance(charge, Mapping) else False
+    return charge is not None and not (isinstance(charge, Mapping) and charge.get("disputed") is False)
 
 
 def own_id(thing: Thing, key: str) -> str | None:

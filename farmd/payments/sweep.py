@@ -11,12 +11,14 @@ from functools import partial
 import structlog
 
 from farmd.domain.ports import World
+from farmd.payments.alone import each_alone
 from farmd.payments.inbox import Inbox
 from farmd.payments.ledger import Ledger
 from farmd.payments.stripe_api import Refused, StripeApi, StripeProblem
 from farmd.payments.stripe_shapes import EVENT_TYPES, text
 from farmd.store import till
 from farmd.store.engine import Store, Tx
+from farmd.store.order_lists import order_row
 from farmd.store.sales import record_cancellation
 from farmd.store.transitions import raise_attention
 
@@ -73,7 +75,7 @@ class Sweep:
         since = min(row["created_at"] for row in ours.values()) - timedelta(minutes=10)  # the clocks need not agree
         unseen = dict(ours)
         try:
-            async for page in self._api.sessions_since(int(since.timestamp())):
+            async for page in self._api.sessions_since(int(since.timestamp()), only_open=True):
                 for session in page:
                     row = unseen.get(text(session, "id") or "")
                     if row is not None and text(session, "status") == "open":
@@ -84,23 +86,20 @@ class Sweep:
 
     async def promises(self) -> None:
         """An authorisation that is about to lapse is collected or given back, as the owner chose."""
-        for order_id in await self._store.read(till.waiting_for_capture):
-            await self._store.write(partial(self._keep_or_return, order_id=order_id))
+        await each_alone(self._store, await self._store.read(till.waiting_for_capture), self._keep_or_return)
 
     def _keep_or_return(self, tx: Tx, order_id: str) -> None:
-        order, checkouts = self._ledger.order(tx, order_id), till.checkouts_of(tx.connection, order_id)
+        order, checkouts = order_row(tx.connection, order_id), till.checkouts_of(tx.connection, order_id)
         lapsing = self._ledger.deadline_passed(checkouts, tx.world.now())
         if lapsing and self._ledger.stripe.on_deadline == "cancel" and order["cancelled_at"] is None:
-            record_cancellation(tx, order, "the authorisation of the payment was about to lapse", self._ledger.take_back)
+            record_cancellation(tx, order, "the authorisation of the payment was about to lapse", self._ledger.settle)
         else:
             self._ledger.settle(tx, order_id)
 
     async def loose_ends(self) -> None:
         """What a hand in the store or an old backup may have left: wishes without a request, paid orders without work."""
-        for order_id in await self._store.read(till.unsettled):
-            await self._store.write(partial(self._ledger.settle, order_id=order_id))
-        for order_id in await self._store.read(till.paid_without_jobs):
-            await self._store.write(partial(_not_made, order_id=order_id))
+        await each_alone(self._store, await self._store.read(till.unsettled), self._ledger.settle)
+        await each_alone(self._store, await self._store.read(till.paid_without_jobs), _not_made)
 
 
 def _not_made(tx: Tx, order_id: str) -> None:

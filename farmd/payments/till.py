@@ -15,36 +15,36 @@ import structlog
 
 from farmd.domain.ports import World
 from farmd.domain.till import CheckoutState, Sighting, Want
-from farmd.payments.inbox import Inbox
-from farmd.payments.ledger import Ledger
+from farmd.payments.alone import each_alone
+from farmd.payments.complaints import complain_of_calls
+from farmd.payments.ledger import Ledger, Refusal
 from farmd.payments.stripe_api import Refused, Shut, StripeApi, StripeProblem, Unavailable
 from farmd.payments.stripe_shapes import CHECKOUT_KEY, own_id, refund_seen, sighting, was_disputed
 from farmd.store import till
 from farmd.store.engine import Conflict, Store, StoreFailed, Tx
+from farmd.store.order_lists import order_row
 from farmd.store.rows import Row
-from farmd.store.transitions import clear_attention, raise_attention
+from farmd.store.transitions import raise_attention
 
 AT_ONCE = 16
 """Orders worked on side by side; Stripe takes about a hundred requests a second of one account."""
 LOOK_AGAIN = 60.0  # seconds between turns when nothing rings
 FIRST_PAUSE, LAST_PAUSE = 1.0, 900.0
 SHUT_PAUSE = 60.0  # a key is mended by a person; asking more often helps nobody
-COMPLAIN_AFTER = 4  # tries
 KEY_LIVES = timedelta(hours=20)
 """After a day Stripe forgets an idempotency key; a refund that may have been sent is looked for before that age is reached."""
 DOUBT_AFTER = 4
 """Tries without an answer after which it is looked whether the request was done all the same."""
 CLOCKS_DIFFER = 600  # seconds that Stripe's clock and ours may be apart
 EXPIRES_SOON = timedelta(minutes=31)
-DISPUTED_PAUSE = 3600.0
 log = structlog.get_logger()
 
 
 class Till:
     """Runs for ever; `run` returns only when cancelled."""
 
-    def __init__(self, store: Store, world: World, api: StripeApi, inbox: Inbox, ledger: Ledger) -> None:
-        self._store, self._world, self._api, self._inbox, self._ledger = store, world, api, inbox, ledger
+    def __init__(self, store: Store, world: World, api: StripeApi, ledger: Ledger) -> None:
+        self._store, self._world, self._api, self._ledger = store, world, api, ledger
         self._capturing = ledger.stripe.capture == "when_sliced"
         self._bell = store.watch(till.TOPIC, *(["jobs"] if self._capturing else []))
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -73,9 +73,7 @@ class Till:
     async def _turn(self) -> float:
         """Start work on every due order there is a hand for; returns the seconds until something else is due."""
         if self._capturing:
-            for order_id in await self._store.read(till.waiting_for_capture):
-                await self._store.write(partial(self._ledger.settle, order_id=order_id))
-        await self._read_messages()
+            await each_alone(self._store, await self._store.read(till.ready_for_capture), self._ledger.settle)
         now, free = self._world.now(), AT_ONCE - len(self._busy)
         if free > 0:
             busy = tuple(self._busy)
@@ -88,12 +86,6 @@ class Till:
             return LOOK_AGAIN  # the first hand that is free rings
         upcoming = await self._store.read(partial(till.next_due, busy=tuple(self._busy)))
         return LOOK_AGAIN if upcoming is None else min(max((upcoming - now).total_seconds(), 0.01), LOOK_AGAIN)
-
-    async def _read_messages(self) -> None:
-        try:
-            await self._inbox.work()
-        except StripeProblem as error:  # the message waits; what is due meanwhile does not
-            log.warning("till.message_waits", error=str(error))
 
     def _done(self, order_id: str, _task: "asyncio.Task[None]") -> None:
         self._busy.pop(order_id, None)
@@ -149,7 +141,7 @@ class Till:
             answer = await self._send(call, checkout)
         except Unavailable as error:
             bound.warning("till.unavailable", error=str(error), tries=call["tries"])
-            await self._later(call, error.retry_after or self._pause(call["tries"]), str(error))
+            await self._later(call, min(error.retry_after or self._pause(call["tries"]), LAST_PAUSE), str(error))
         except Shut as error:
             bound.error("till.shut", error=str(error))
             await self._later(call, SHUT_PAUSE, str(error))
@@ -192,7 +184,9 @@ class Till:
         found: dict[str, Any] | None = None
         try:
             async for page in self._api.sessions_since(int(call["created_at"].timestamp()) - CLOCKS_DIFFER):
-                found = next((each for each in page if own_id(each, CHECKOUT_KEY) == call["checkout_id"]), found)
+                found = next((each for each in page if own_id(each, CHECKOUT_KEY) == call["checkout_id"]), None)
+                if found is not None:
+                    break
         except StripeProblem as error:
             await self._later(call, self._pause(call["tries"]), str(error))
             return True
@@ -208,8 +202,9 @@ class Till:
         till.close_call(tx, till.call_row(tx.connection, call["id"]), "DROPPED", "it would expire too soon")
         checkout = till.checkout_row(tx.connection, call["checkout_id"])
         till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
-        order = self._ledger.order(tx, call["order_id"])
-        if order["paid_at"] is None and order["cancelled_at"] is None:
+        order, hours = order_row(tx.connection, call["order_id"]), self._ledger.settings.unpaid_hours
+        late = hours is not None and tx.world.now() - order["created_at"] > timedelta(hours=hours)
+        if order["paid_at"] is None and order["cancelled_at"] is None and not late:
             self._ledger.open_checkout(tx, order)
 
     async def _send(self, call: Row, checkout: Row) -> dict[str, Any]:
@@ -234,7 +229,6 @@ class Till:
 
         def write(tx: Tx) -> None:
             till.close_call(tx, till.call_row(tx.connection, call["id"]), "DONE")
-            clear_attention(tx, call["order_id"], "payment_stuck")
             if opened is not None and opened.session_id:
                 self._ledger.book(tx, checkout["id"], opened)
             elif refund is not None:
@@ -249,32 +243,18 @@ class Till:
     async def _later(self, call: Row, seconds: float, why: str) -> None:
         def write(tx: Tx) -> None:
             till.call_waits(tx, till.call_row(tx.connection, call["id"]), seconds, why)
-            if call["tries"] >= COMPLAIN_AFTER:
-                detail = f"Stripe has not taken the request to {call['kind']} yet ({why}); farmd keeps trying"
-                raise_attention(tx, call["order_id"], "payment_stuck", detail)
+            complain_of_calls(tx, call["order_id"])
 
         await self._store.write(write)
 
     async def _refused(self, call: Row, checkout: Row, error: Refused) -> None:
-        """It will never be done so: find out how things stand, then let the books want what is still missing."""
-        kind = Want(call["kind"])
-        if kind is Want.REFUND and error.code == "charge_disputed":
-            await self._store.write(partial(_after_the_dispute, call_id=call["id"]))
-            await self.look(checkout["id"])
-            return
-        if kind is Want.OPEN:
+        """It will never be done so: find out how things stand, and let the books decide what is wanted instead."""
+        if call["kind"] == Want.OPEN:
             await self._store.write(lambda tx: self._not_opened(tx, call, str(error)))
             return
-
-        def close(tx: Tx) -> None:
-            till.close_call(tx, till.call_row(tx.connection, call["id"]), "REFUSED", str(error))
-            till.look_soon(tx, [checkout["id"]])
-
-        await self._store.write(close)
-        seen = await self.look(checkout["id"])
-        if kind is Want.REFUND and seen:
-            why = str(error)
-            await self._store.write(lambda tx: self._ledger.refund_refused(tx, call["refund_id"], why))
+        refusal = Refusal(call["id"], str(error), disputed=error.code == "charge_disputed")
+        if not await self.look(checkout["id"], refusal):
+            await self._later(call, self._pause(call["tries"]), str(error))
 
     def _not_opened(self, tx: Tx, call: Row, why: str) -> None:
         till.close_call(tx, till.call_row(tx.connection, call["id"]), "REFUSED", why)
@@ -286,23 +266,27 @@ class Till:
 
     # looks
 
-    async def look(self, checkout_id: str) -> bool:
-        """Ask Stripe how a checkout, its payment and its refunds stand, and book that. False when Stripe could not be asked."""
-        checkout = await self._store.read(lambda c: till.checkout_row(c, checkout_id))
+    async def look(self, checkout_id: str, refusal: Refusal | None = None) -> bool:
+        """Ask Stripe how a checkout, its payment and its refunds stand, and book that, after `refusal` where there was one. False
+        when Stripe could not be asked."""
+        checkout = await self._store.read(partial(till.checkout_row, checkout_id=checkout_id))
         if checkout["session_id"] is None:
-            await self._store.write(lambda tx: till.looked(tx, checkout, None))
+            await self._store.write(partial(till.plan_look, checkout_id=checkout_id, again=None))
             return False
         try:
             seen = await self._see(checkout)
         except StripeProblem as error:
             log.warning("till.not_seen", order=checkout["order_id"], checkout=checkout_id, error=str(error))
-            again = self._world.now() + timedelta(seconds=self._pause(checkout["looks_failed"]))
-            await self._store.write(lambda tx: till.looked(tx, checkout, again, failed=True))
+            failed = checkout["looks_failed"] + 1
+            again = self._world.now() + timedelta(seconds=self._pause(failed))
+            await self._store.write(partial(till.plan_look, checkout_id=checkout_id, again=again, failed=failed))
             return False
 
         def write(tx: Tx) -> None:
-            self._ledger.book(tx, checkout_id, seen)
-            till.looked(tx, checkout, self._ledger.next_look(tx, checkout_id))
+            alone = till.untouched(tx, checkout)
+            self._ledger.book(tx, checkout_id, seen, refusal)
+            if alone:
+                till.plan_look(tx, checkout_id, self._ledger.next_look(tx, checkout_id))
 
         await self._store.write(write)
         return True
@@ -315,8 +299,14 @@ class Till:
             return seen
         intent = await self._api.intent(intent_id)
         refunds = await self._api.refunds_of(intent_id)
-        disputes = await self._api.disputes_of(intent_id) if was_disputed(intent) else []
-        return sighting(session, intent, refunds, disputes)
+        return sighting(session, intent, refunds, await self._disputes(intent_id) if was_disputed(intent) else ())
+
+    async def _disputes(self, intent_id: str) -> list[dict[str, Any]]:
+        try:
+            return await self._api.disputes_of(intent_id)
+        except Refused as error:  # a payment of a kind that knows no disputes
+            log.info("till.no_disputes", intent=intent_id, error=str(error))
+            return []
 
 
 def _renew(tx: Tx, call_id: str) -> None:
@@ -324,11 +314,3 @@ def _renew(tx: Tx, call_id: str) -> None:
     call = till.call_row(tx.connection, call_id)
     till.close_call(tx, call, "DROPPED", "asked anew under another key")
     till.add_call(tx, Want(call["kind"]), till.checkout_row(tx.connection, call["checkout_id"]), call["body"])
-
-
-def _after_the_dispute(tx: Tx, call_id: str) -> None:
-    """A disputed payment can be given back when the dispute is closed; under a new key, for the old one's refusal is kept."""
-    call = till.call_row(tx.connection, call_id)
-    till.close_call(tx, call, "REFUSED", "the payment is disputed")
-    checkout = till.checkout_row(tx.connection, call["checkout_id"])
-    till.add_call(tx, Want(call["kind"]), checkout, call["body"], call["refund_id"], wait=DISPUTED_PAUSE)

@@ -86,16 +86,18 @@ def insert_order(tx: Tx, new: NewOrder) -> str:
 def record_payment(tx: Tx, order: Row, reference: str | None, **money: Any) -> None:
     """The money is in, or promised for certain: the order is paid and each line becomes a job, in one commit. `money` are the
     order's columns that say how it is paid."""
-    touch_order(tx, order, paid_at=tx.world.now(), payment_reference=reference, **money)
+    change(tx, t.orders, order, paid_at=tx.world.now(), payment_reference=reference, **money)
     lines = tx.connection.execute(
         select(t.line_items).where(t.line_items.c.order_id == order["id"]).order_by(t.line_items.c.position)
     )
-    for line in lines.mappings().all():
-        _insert_job(tx, order, line)
+    made = [(_insert_job(tx, order, line), line) for line in lines.mappings().all()]
+    refold(tx, order["id"])
+    for job_id, line in made:
+        emit(tx, "job.created", order_id=order["id"], jobId=job_id, lineItemId=line["id"], quantity=line["quantity"])
     tx.wake("jobs")
 
 
-def _insert_job(tx: Tx, order: Row, line: Row) -> None:
+def _insert_job(tx: Tx, order: Row, line: Row) -> str:
     sku, now = get(tx.connection, t.skus, line["sku_id"]), tx.world.now()
     job_id = tx.world.new_id("job")
     add(
@@ -124,7 +126,7 @@ def _insert_job(tx: Tx, order: Row, line: Row) -> None:
         created_at=now,
         updated_at=now,
     )
-    emit(tx, "job.created", order_id=order["id"], jobId=job_id, lineItemId=line["id"], quantity=line["quantity"])
+    return job_id
 
 
 def lines_with_names(connection: Connection, order_id: str) -> list[tuple[Row, str]]:

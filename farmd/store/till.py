@@ -10,14 +10,16 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobState
 from farmd.domain.till import CheckoutState, RefundState, Want
 from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.rows import Row, add, change, find, get
 
 WAITING_FOR_MONEY = (CheckoutState.WANTED, CheckoutState.OPEN, CheckoutState.PROCESSING)
-TOPIC = "till"
-"""Rings when there is something to ask the provider."""
+LONGEST_WAIT = 900.0
+TOPIC, INBOX = "till", "inbox"
+"""Ring when there is something to ask the provider, and when it told something."""
 _calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
 
 
@@ -64,18 +66,22 @@ def change_checkout(tx: Tx, checkout: Row, **values: Any) -> None:
 
 def look_soon(tx: Tx, checkout_ids: Collection[str]) -> None:
     """Ask the provider about these checkouts at the next opportunity."""
-    if checkout_ids:
-        due = update(t.checkouts).where(_checkouts.id.in_(checkout_ids)).values(look_at=tx.world.now())
-        tx.connection.execute(due)
-        tx.wake(TOPIC)
+    ids = list(checkout_ids)
+    for first in range(0, len(ids), 500):
+        some = update(t.checkouts).where(_checkouts.id.in_(ids[first : first + 500]))
+        tx.connection.execute(some.values(look_at=tx.world.now(), version=_checkouts.version + 1))
+    tx.wake(TOPIC)
 
 
-def looked(tx: Tx, checkout: Row, again: datetime | None, *, failed: bool = False) -> None:
-    """A look at `checkout` (as it was read before) is over; the next one is due at `again`, unless one was asked for meanwhile."""
-    unasked = _checkouts.look_at.is_not_distinct_from(checkout["look_at"])
-    tries = checkout["looks_failed"] + 1 if failed else 0
-    mine = (_checkouts.id == checkout["id"]) & unasked
-    tx.connection.execute(update(t.checkouts).where(mine).values(look_at=again, looks_failed=tries))
+def untouched(tx: Tx, checkout: Row) -> bool:
+    """Whether nobody changed a checkout, or asked for another look at it, since it was read."""
+    return bool(checkout_row(tx.connection, checkout["id"])["version"] == checkout["version"])
+
+
+def plan_look(tx: Tx, checkout_id: str, again: datetime | None, failed: int = 0) -> None:
+    """The next look is due at `again`; `failed` looks in a row were in vain."""
+    mine = update(t.checkouts).where(_checkouts.id == checkout_id)
+    tx.connection.execute(mine.values(look_at=again, looks_failed=failed))
 
 
 def is_due(connection: Connection, order_id: str, now: datetime) -> bool:
@@ -97,17 +103,38 @@ def find_checkout(
     return None
 
 
-def unpaid_since(connection: Connection, before: datetime) -> Sequence[str]:
-    """Orders placed before a moment that nobody paid and nobody can pay any more."""
+def unpaid_since(connection: Connection, before: datetime, *, with_checkout: bool) -> Sequence[str]:
+    """Orders placed before a moment that nobody paid and nobody can pay any more; of those that had a checkout, or of all."""
     waiting = select(_checkouts.order_id).where(_checkouts.state.in_([state.value for state in WAITING_FOR_MONEY]))
     unpaid = (t.orders.c.status == "pending_payment") & (t.orders.c.captured == 0) & (t.orders.c.created_at < before)
     query = select(t.orders.c.id).where(unpaid, t.orders.c.id.not_in(waiting)).order_by(t.orders.c.created_at)
+    if with_checkout:
+        query = query.where(t.orders.c.id.in_(select(_checkouts.order_id)))
     return connection.execute(query.limit(500)).scalars().all()
+
+
+def can_be_paid(connection: Connection, order_id: str) -> bool:
+    """Whether somebody may be paying an order at this moment."""
+    return any(row["state"] in WAITING_FOR_MONEY for row in checkouts_of(connection, order_id))
+
+
+def unfinished(connection: Connection) -> int:
+    """How many orders have something under way at a provider."""
+    open_ones = select(_checkouts.order_id).where(_checkouts.state.in_((*WAITING_FOR_MONEY, CheckoutState.AUTHORIZED)))
+    asked = select(_calls.order_id).where(_calls.state == "WANTED")
+    return int(connection.execute(select(func.count()).select_from(union(open_ones, asked).subquery())).scalar_one())
 
 
 def waiting_for_capture(connection: Connection) -> Sequence[str]:
     """Orders whose money is promised and not collected."""
     return connection.execute(select(t.orders.c.id).where(t.orders.c.hold == "capture")).scalars().all()
+
+
+def ready_for_capture(connection: Connection) -> Sequence[str]:
+    """Those of them of which every job is sliced."""
+    unsliced = select(t.jobs.c.order_id).where(t.jobs.c.state.in_((*JOB_BEFORE_QUEUE, JobState.FAILED)))
+    query = select(t.orders.c.id).where(t.orders.c.hold == "capture", t.orders.c.id.not_in(unsliced))
+    return connection.execute(query).scalars().all()
 
 
 # requests
@@ -116,7 +143,10 @@ def waiting_for_capture(connection: Connection) -> Sequence[str]:
 def add_call(
     tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_id: str | None = None, *, wait: float = 0.0
 ) -> None:
-    """Want something of the provider, in `wait` seconds. Nothing when the very same is wanted already."""
+    """Want something of the provider, in `wait` seconds, and later the more often the same was refused before. Nothing when it is
+    wanted already."""
+    refusals = refused_before(tx.connection, f"{kind.value}:{refund_id or checkout['id']}")
+    wait = max(wait, min(2.0**refusals, LONGEST_WAIT)) if refusals else wait
     call_id, now = tx.world.new_id("call"), tx.world.now()
     values = {
         "id": call_id,
@@ -135,6 +165,24 @@ def add_call(
     if _wanted(tx.connection, values["purpose"]) is None:
         tx.connection.execute(insert(t.payment_calls).values(values))
         tx.wake(TOPIC)
+
+
+def refused_before(connection: Connection, purpose: str) -> int:
+    """How often the provider refused a request for this purpose."""
+    mine = (_calls.purpose == purpose) & (_calls.state == "REFUSED")
+    return int(connection.execute(select(func.count()).where(mine)).scalar_one())
+
+
+def tries_of(connection: Connection, call: Row) -> int:
+    """How often a wanted request was tried in vain, its refused predecessors counted."""
+    return int(call["tries"]) + refused_before(connection, call["purpose"])
+
+
+def last_error(connection: Connection, call: Row) -> str:
+    """Why a request did not get through the last time."""
+    mine = (_calls.purpose == call["purpose"]) & _calls.error.is_not(None)
+    latest = select(_calls.error).where(mine).order_by(_calls.created_at.desc(), _calls.id.desc())
+    return call["error"] or connection.execute(latest.limit(1)).scalar() or "no reason given"
 
 
 def _wanted(connection: Connection, purpose: str) -> Row | None:
@@ -233,7 +281,7 @@ def keep_message(tx: Tx, event_id: str, kind: str, hint: Mapping[str, Any], told
     values = {"id": event_id, "type": kind, "state": "NEW", "hint": dict(hint), "told_at": told_at, "received_at": tx.world.now()}
     fresh = tx.connection.execute(dialect.insert(t.inbox).values(values).on_conflict_do_nothing()).rowcount == 1
     if fresh:
-        tx.wake(TOPIC)
+        tx.wake(INBOX)
     return fresh
 
 

@@ -102,8 +102,16 @@ def facts_of(tx: Tx, order: Row) -> OrderFacts:
         captured=order["captured"],
         refunded=order["refunded"],
         jobs=tuple(JobFact(JobState(state), ordered, printed, good) for state, ordered, printed, good in rows),
-        high_water=status if status in FORWARD else OrderStatus.PENDING_PAYMENT,
+        high_water=status if status in FORWARD else _furthest_told(tx, order["id"]),
     )
+
+
+def _furthest_told(tx: Tx, order_id: str) -> OrderStatus:
+    """How far an order had come before it was taken back; a refund that fails days later lets it go on from there."""
+    once = select(t.events.c.once).where(t.events.c.order_id == order_id, t.events.c.once.is_not(None))
+    told = set(tx.connection.execute(once).scalars())
+    entered = [status for status in FORWARD if f"{order_id}:{ORDER_EVENTS[status]}" in told]
+    return entered[-1] if entered else OrderStatus.PENDING_PAYMENT
 
 
 def refold(tx: Tx, order_id: str) -> None:
@@ -119,6 +127,9 @@ def refold(tx: Tx, order_id: str) -> None:
 def announce(tx: Tx, order_id: str, status: OrderStatus, previous: OrderStatus | None) -> None:
     """Tell that an order entered `status`; the unique `once` makes a second telling impossible."""
     event = ORDER_EVENTS[status]
+    tx.wake("orders")
+    if tx.connection.execute(select(t.events.c.sequence).where(t.events.c.once == f"{order_id}:{event}")).first() is not None:
+        return  # entered again after the order had been taken back and was not after all
     view = order_view(tx.connection, order_id)
     emit(
         tx,
@@ -128,7 +139,6 @@ def announce(tx: Tx, order_id: str, status: OrderStatus, previous: OrderStatus |
         order=view,
         previousStatus=previous.value if previous else None,
     )
-    tx.wake("orders")
 
 
 def touch_order(tx: Tx, order: Row, **changes: Any) -> Row:
