@@ -96,8 +96,8 @@ class TillFarm:
 async def till_farm(
     folder: Path, *, webhooks: bool = True, world: FarmWorld | None = None, stripe: StripeDouble | None = None, **options: Any
 ) -> AsyncIterator[TillFarm]:
-    """A running farm; `options` are those of `[payments.stripe]`, and with `settings=` any others. A `stripe` that outlives the
-    farm may be handed in, together with its `world`."""
+    """A running farm; `options` are those of `[payments.stripe]`, with `settings=` any others; `sku=False` sells nothing.
+    A `stripe` that outlives the farm may be handed in, together with its `world`."""
     if stripe is None:
         world = world or FarmWorld()
         with stripe_double(clock=lambda: world.now().timestamp(), seed=1) as fresh:
@@ -105,7 +105,7 @@ async def till_farm(
                 yield farm
         return
     assert world is not None
-    settings = options.pop("settings", {})
+    settings, sku = options.pop("settings", {}), options.pop("sku", True)
     known = {"webhook_secrets": (stripe.secret,), "api_base": stripe.url, "success_url": "https://shop.test/thanks"}
     chosen = StripeSettings(stripe.key, **(known | options))
     stripe.webhooks.signing_clock = lambda: world.now().timestamp()
@@ -115,7 +115,8 @@ async def till_farm(
     ):
         if webhooks:
             stripe.deliver_to(f"{url}/webhooks/stripe")
-        await farm.add_sku(unitPrice=12 if settings.get("currency") == "JPY" else 12.5)
+        if sku:
+            await farm.add_sku(unitPrice=12 if settings.get("currency") == "JPY" else 12.5)
         yield TillFarm(farm, stripe, url)
 
 

@@ -171,7 +171,7 @@ class StripeDouble:
     def fail_next(
         self, method: str, path: str, *, kind: str, times: int = 1, seconds: float = 0.0, headers: dict[str, str] | None = None
     ) -> None:
-        """See `Faults.fail_next`: 500, 500_after, 409, 429, drop_before, drop_after, hang, hang_before, slow."""
+        """See `Faults.fail_next`: 400, 500, 500_after, 409, 429, drop_before, drop_after, hang, hang_before, slow."""
         self.faults.fail_next(method, path, kind=kind, times=times, seconds=seconds, headers=headers)
 
     def release_hung(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.doubles.stripe_errors import Refused
 
-KINDS = ("500", "500_after", "409", "429", "drop_before", "drop_after", "hang", "hang_before", "slow")
+KINDS = ("400", "500", "500_after", "409", "429", "drop_before", "drop_after", "hang", "hang_before", "slow")
 Hook = Callable[[str, str, str], None]
 
 
@@ -80,6 +80,8 @@ class Faults:
 
 def refusal(fault: Fault) -> Refused | None:
     """The answer of a fault that comes before the effect."""
+    if fault.kind == "400":
+        return Refused(400, "This cannot be done in the state the object is in.", code="unexpected_state", headers=fault.headers)
     if fault.kind == "500":
         return Refused(500, "An unknown error occurred", kind="api_error", headers=fault.headers)
     if fault.kind == "409":
