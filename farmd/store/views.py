@@ -111,18 +111,20 @@ def _cancellation(row: Row, attempts: list[Row], refunds: list[Row]) -> dict[str
         "reason": row["cancel_reason"],
         "at": iso_seconds(row["cancelled_at"]),
         "printers": "stopping" if unsettled else "stopped" if stopping else "none",
-        "refund": _giving_back(row, {RefundState(refund["state"]) for refund in refunds}),
+        "refund": _giving_back(row, refunds),
     }
 
 
-def _giving_back(row: Row, states: set[RefundState]) -> str:
-    """How far a cancelled order's money is on its way back."""
+def _giving_back(row: Row, refunds: list[Row]) -> str:
+    """How far a cancelled order's money is on its way back; none where there was nothing (more) to give back."""
+    states = {RefundState(refund["state"]) for refund in refunds}
     left = row["captured"] - row["charged_back"] - row["refunded"]
     if states & {RefundState.PENDING, RefundState.OWED} or row["authorized"]:
         return "pending"
     if left > 0:
         return "failed" if RefundState.FAILED in states else "pending"
-    return "succeeded" if row["refunded"] else "none"
+    mine = [each for each in refunds if each["cause"] == "cancellation" or each["created_at"] >= row["cancelled_at"]]
+    return "succeeded" if any(each["state"] == RefundState.SUCCEEDED for each in mine) else "none"
 
 
 def units(job: Mapping[Any, Any]) -> dict[str, int]:
