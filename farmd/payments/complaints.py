@@ -10,12 +10,18 @@ from farmd.store.transitions import keep_attention
 
 
 def complain(tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
-    """Bring the order's attention in line with its money."""
-    keep_attention(tx, order["id"], "payment_mismatch", _mismatch(order, checkouts))
-    keep_attention(tx, order["id"], "payment_disputed", _disputed(order))
-    keep_attention(tx, order["id"], "charged_back", _charged_back(order))
-    keep_attention(tx, order["id"], "refund_failed", _refund_failed(order))
-    keep_attention(tx, order["id"], "payment_failed", _payment_failed(order, checkouts))
+    """Bring the order's attention in line with its money. `order` is the row as it stands in this transaction."""
+    found = {
+        "payment_mismatch": _mismatch(order, checkouts),
+        "payment_disputed": _disputed(order),
+        "charged_back": _charged_back(order),
+        "refund_failed": _refund_failed(order),
+        "payment_failed": _payment_failed(order, checkouts),
+    }
+    standing = {entry["code"] for entry in order["attention"]}
+    for code, detail in found.items():
+        if detail is not None or code in standing:  # the rule is neither, and costs no statement
+            keep_attention(tx, order["id"], code, detail)
 
 
 def _mismatch(order: Row, checkouts: Sequence[Row]) -> str | None:
