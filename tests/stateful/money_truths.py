@@ -152,6 +152,15 @@ def what_is_not_wanted_is_given_back(books: Books, stripe: StripeDouble) -> None
             assert row["authorized"] == 0 or order["paid_by"] is None, f"{order['id']} holds what it does not want"
 
 
+def what_failed_failed_at_stripe(books: Books, stripe: StripeDouble) -> None:
+    """No refund was asked for that could not be: only a bank lets one fail."""
+    intents = {row["id"]: row["intent_id"] for row in books.checkouts}
+    for row in books.refunds:
+        if row["state"] == "FAILED" and not _disputes(stripe, intents[row["checkout_id"]]):
+            assert row["provider_id"], row
+            assert stripe.refunds[row["provider_id"]]["status"] in ("failed", "canceled"), row
+
+
 def nothing_is_left_undone(books: Books) -> None:
     assert not [message for message in books.inbox if message["state"] == "NEW"]
     disputed = {row["id"] for row in books.checkouts if row["disputed"]}

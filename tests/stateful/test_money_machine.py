@@ -40,6 +40,8 @@ NUMBERS = st.integers(0, 5)
 SHARES = st.sampled_from([1, 30, 50, 99, 100])
 PASSES = st.sampled_from([5.0, MINUTE, 10 * MINUTE, 31 * MINUTE, 6 * HOUR, DAY + 60, 3 * DAY, 8 * DAY])
 FAULTS = st.sampled_from(["500", "500_after", "409", "429", "drop_before", "drop_after"])
+TROUBLE = st.sampled_from([None, None, "500_after", "drop_before", "drop_after", "429"])
+"""What becomes of the requests that a wish leads to, for longer than Stripe's library repeats them by itself."""
 QUIET = (MINUTE, 20 * MINUTE, 2 * HOUR, DAY + 60, DAY, 2 * DAY, 3 * DAY, 3 * DAY, 2 * HOUR)
 Json = dict[str, Any]
 
@@ -130,8 +132,10 @@ class Money(RuleBasedStateMachine):
     def order(self, number: int) -> Json:
         return self.orders[number % len(self.orders)]
 
-    def step(self, work: Awaitable[Any]) -> None:
+    def step(self, work: Awaitable[Any], trouble: str | None = None) -> None:
         async def main() -> None:
+            if trouble is not None:
+                self.stripe.fail_next("POST", ".*", kind=trouble, times=3)
             await work
             await self.rest()
 
@@ -151,14 +155,16 @@ class Money(RuleBasedStateMachine):
 
     # people who order, pay and change their minds
 
-    @initialize(lines=LINES)
-    def begin(self, lines: list[tuple[str, int]]) -> None:
+    @initialize(lines=LINES, paid=st.booleans())
+    def begin(self, lines: list[tuple[str, int]], paid: bool) -> None:
         self.step(self.place(lines))
+        if paid:
+            self.pay(0, "card")
 
     @precondition(lambda self: len(self.orders) < 3)
-    @rule(lines=LINES)
-    def place_another(self, lines: list[tuple[str, int]]) -> None:
-        self.step(self.place(lines))
+    @rule(lines=LINES, trouble=TROUBLE)
+    def place_another(self, lines: list[tuple[str, int]], trouble: str | None) -> None:
+        self.step(self.place(lines), trouble)
 
     def buyer_pays(self, number: int, how: str) -> None:
         session = self.open_session(number)
@@ -197,27 +203,27 @@ class Money(RuleBasedStateMachine):
             self.honest.add(session["client_reference_id"])
         return True
 
-    @rule(number=NUMBERS)
-    def new_checkout(self, number: int) -> None:
-        self.step(self.post(number, "checkout"))
+    @rule(number=NUMBERS, trouble=TROUBLE)
+    def new_checkout(self, number: int, trouble: str | None) -> None:
+        self.step(self.post(number, "checkout"), trouble)
 
-    @rule(number=NUMBERS)
-    def cancel(self, number: int) -> None:
-        self.step(self.post(number, "cancel"))
+    @rule(number=NUMBERS, trouble=TROUBLE)
+    def cancel(self, number: int, trouble: str | None) -> None:
+        self.step(self.post(number, "cancel"), trouble)
 
-    @rule(number=NUMBERS, share=SHARES)
-    def refund_amount(self, number: int, share: int) -> None:
+    @rule(number=NUMBERS, share=SHARES, trouble=TROUBLE)
+    def refund_amount(self, number: int, share: int, trouble: str | None) -> None:
         amount = max(round(self.order(number)["total"] * share / 100, 2), 0.01)
-        self.step(self.post(number, "refunds", {"amount": amount}))
+        self.step(self.post(number, "refunds", {"amount": amount}), trouble)
 
-    @rule(number=NUMBERS, which=st.integers(0, 1), quantity=st.integers(1, 3))
-    def refund_units(self, number: int, which: int, quantity: int) -> None:
+    @rule(number=NUMBERS, which=st.integers(0, 1), quantity=st.integers(1, 3), trouble=TROUBLE)
+    def refund_units(self, number: int, which: int, quantity: int, trouble: str | None) -> None:
         lines = self.order(number)["lineItems"]
-        self.step(self.post(number, "refunds", {"lineItemId": lines[which % len(lines)]["id"], "quantity": quantity}))
+        self.step(self.post(number, "refunds", {"lineItemId": lines[which % len(lines)]["id"], "quantity": quantity}), trouble)
 
-    @rule(number=NUMBERS)
-    def refund_all(self, number: int) -> None:
-        self.step(self.post(number, "refunds"))
+    @rule(number=NUMBERS, trouble=TROUBLE)
+    def refund_all(self, number: int, trouble: str | None) -> None:
+        self.step(self.post(number, "refunds"), trouble)
 
     # the workshop
 
@@ -436,6 +442,7 @@ class Money(RuleBasedStateMachine):
         truths.an_order_is_what_its_rows_come_to(books)
         truths.nothing_goes_back_twice(books, self.stripe)
         truths.both_books_agree(books, self.stripe)
+        truths.what_failed_failed_at_stripe(books, self.stripe)
         truths.what_is_not_wanted_is_given_back(books, self.stripe)
         truths.nothing_is_left_undone(books)
 
