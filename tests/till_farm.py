@@ -13,6 +13,7 @@ from typing import Any
 
 from farmd.config import StripeSettings
 from farmd.store import till
+from farmd.store.tables import skus
 from tests.doubles.stripe_double import StripeDouble, stripe_double
 from tests.farm import Farm, FarmWorld, open_farm, serve
 
@@ -115,7 +116,7 @@ async def till_farm(
     ):
         if webhooks:
             stripe.deliver_to(f"{url}/webhooks/stripe")
-        if sku:
+        if sku and not await farm.store.read(lambda c: c.execute(skus.select()).first()):  # one that starts again has its catalog
             await farm.add_sku(unitPrice=12 if settings.get("currency") == "JPY" else 12.5)
         yield TillFarm(farm, stripe, url)
 
