@@ -79,6 +79,9 @@ def _clock(told: datetime | None) -> StripeStep:
 def _rights(api: StripeApi) -> dict[str, Callable[[], Awaitable[object]]]:
     return {
         "Checkout Sessions": lambda: anext(api.sessions_since(int(datetime.now(UTC).timestamp())), None),
+        "PaymentIntents": api.payments_can_be_read,
+        "Refunds": api.refunds_can_be_read,
+        "Disputes": api.disputes_can_be_read,
         "Events": lambda: api.events(list(EVENT_TYPES), limit=1),
     }
 

@@ -125,16 +125,31 @@ class StripeApi:
 
     async def clock(self) -> datetime | None:
         """Stripe's own time, by the smallest question that needs a key; None when the answer does not tell it."""
+        headers: Mapping[str, str] | None
         try:
             answer = await self._v1.balance.retrieve_async()
+            headers = answer.last_response.headers if answer.last_response else None
+        except stripe.PermissionError as error:  # a restricted key need not read the balance; that it is known is all that is asked
+            headers = error.headers
         except StripeError as error:
             raise _translated(error) from None
-        headers = answer.last_response.headers if answer.last_response else {}
-        told = next((value for name, value in headers.items() if name.lower() == "date"), None)
+        told = next((value for name, value in (headers or {}).items() if name.lower() == "date"), None)
         try:
             return parsedate_to_datetime(told) if told else None
         except ValueError:
             return None
+
+    async def payments_can_be_read(self) -> None:
+        """Raises `Shut` when the key may not read payments."""
+        await self._ask(self._v1.payment_intents.list_async({"limit": 1}))
+
+    async def refunds_can_be_read(self) -> None:
+        """Raises `Shut` when the key may not read refunds."""
+        await self._ask(self._v1.refunds.list_async({"limit": 1}))
+
+    async def disputes_can_be_read(self) -> None:
+        """Raises `Shut` when the key may not read disputes."""
+        await self._ask(self._v1.disputes.list_async({"limit": 1}))
 
     async def account(self) -> Thing:
         """Whose key this is."""
