@@ -88,7 +88,11 @@ def load_settings(path: Path | None, environ: Mapping[str, str], drivers: Mappin
     problems = sources.problems
     document = _check(sources.values, problems)
     if document is not None:
-        problems += [*_check_printers(document, drivers), *_check_stripe(document), *check_tariffs(document)]
+        problems += [
+            *_check_printers(document, drivers),
+            *_check_stripe(document, {path for path, _ in problems}),
+            *check_tariffs(document),
+        ]
     if problems or document is None:
         places = _Places(file, key_lines(text), sources.places)
         problems.sort(key=lambda problem: places.line(problem[0]))
@@ -189,15 +193,17 @@ def _check_printers(document: Document, drivers: Mapping[str, frozenset[str]]) -
             yield (*at, key), unknown_key(key, {*Printer.model_fields, *options})
 
 
-def _check_stripe(document: Document) -> Iterable[tuple[KeyPath, str]]:
+def _check_stripe(document: Document, ill: set[KeyPath]) -> Iterable[tuple[KeyPath, str]]:
+    """`ill`: the keys complained of already; of a key whose file cannot be read nobody says that it is missing."""
     if document.payments.provider != "stripe":
         return
     stripe = document.payments.stripe or Stripe()
-    if stripe.api_key is None:
+    if stripe.api_key is None and ("payments", "stripe", "api_key_file") not in ill:
         yield ("payments", "stripe", "api_key"), "api_key is missing: the provider is stripe"
     if stripe.api_base and not stripe.api_base.startswith(("https://", *LOOPBACK)):
         yield ("payments", "stripe", "api_base"), "api_base: use https://, or the secret key travels in the clear"
-    if stripe.mode != "poll" and not stripe.webhook_secrets:
+    unread = ("payments", "stripe", "webhook_secrets_file") in ill
+    if stripe.mode != "poll" and not stripe.webhook_secrets and not unread:
         yield ("payments", "stripe", "webhook_secrets"), 'webhook_secrets is missing (mode = "poll" does without)'
 
 
