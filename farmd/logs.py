@@ -13,8 +13,13 @@ from typing import Any
 import structlog
 
 _SECRET_KEY = re.compile(r"(?i)(api_?key|access_?code|secret|password|authorization|token_?value)")
-_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|[sr]k_(?:(?:live|test)_)?)[0-9A-Za-z+/=_-]{6,}")
+_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|(?<![0-9A-Za-z])[sr]k_(?:(?:live|test)_)?)[0-9A-Za-z+/=_-]{6,}")
 _QUIET = ("httpx", "httpcore", "websockets", "uvicorn", "apscheduler", "asyncio", "sse_starlette", "alembic", "stripe")
+
+
+def blot_text(text: str) -> str:
+    """`text` without the keys of farmd or Stripe that somebody may have written into it."""
+    return _SECRET_TEXT.sub(r"\1***", text)
 
 
 def blot(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -23,7 +28,7 @@ def blot(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutable
         if _SECRET_KEY.search(key):
             event[key] = "***"
         elif isinstance(value, str):
-            event[key] = _SECRET_TEXT.sub(r"\1***", value)
+            event[key] = blot_text(value)
     return event
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Match
 from farmd.api.answers import answer
 from farmd.domain.lifecycle import IllegalMove
 from farmd.domain.refusals import NotNow, Unacceptable
+from farmd.logs import blot_text
 from farmd.store.engine import Conflict, StoreFailed
 from farmd.store.printing import NotAssignable
 from farmd.store.rows import Missing
@@ -95,7 +96,7 @@ def render(problem: Problem, instance: str) -> Response:
 def pointer(location: Sequence[str | int]) -> str:
     """Where a value stands in the request: `/lineItems/0/quantity` in the body, `?limit` in the query."""
     where, *rest = location or ("body",)
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in rest]
+    steps = [blot_text(str(step)).replace("~", "~0").replace("/", "~1") for step in rest]  # a key may have been sent as a name
     if where == "body":
         return "".join(f"/{step}" for step in steps)
     return f"{'?' if where == 'query' else ''}{'/'.join(steps)}"

@@ -4,7 +4,6 @@ The library repeats 500, 409 and lost connections by itself under the same idemp
 is `Unavailable` here, and the caller's row is tried again later. Never lets a key into an exception or a log line.
 """
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -15,11 +14,11 @@ import stripe
 from stripe import StripeClient, StripeError, StripeObject
 
 from farmd.config import StripeSettings
+from farmd.logs import blot_text
 
 RETRIES = 2
 PAGE = 100
 _CONFLICT = 409
-_KEY = re.compile(r"\b(?:sk|rk|whsec)_[A-Za-z0-9_*]+")
 
 API_VERSION = str(stripe.api_version)
 """The version of Stripe's API that this library speaks; a webhook endpoint should be created with it."""
@@ -30,7 +29,7 @@ class StripeProblem(Exception):
     """Stripe did not do what was asked; the message is Stripe's own, without any key."""
 
     def __init__(self, message: str, code: str | None = None) -> None:
-        super().__init__(_KEY.sub("***", message))
+        super().__init__(blot_text(message))
         self.code = code
 
 

@@ -123,8 +123,8 @@ def _giving_back(row: Row, refunds: list[Row]) -> str:
         return "pending"
     if left > 0:
         return "failed" if RefundState.FAILED in states else "pending"
-    mine = [each for each in refunds if each["cause"] == "cancellation" or each["created_at"] >= row["cancelled_at"]]
-    return "succeeded" if any(each["state"] == RefundState.SUCCEEDED for each in mine) else "none"
+    owed = any(each["cause"] == "cancellation" for each in refunds)
+    return "succeeded" if owed and row["refunded"] else "none"
 
 
 def units(job: Mapping[Any, Any]) -> dict[str, int]:

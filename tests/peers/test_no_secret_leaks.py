@@ -206,7 +206,7 @@ def a_day_with_the_echo(notes, farm, echo):
     farm.sell("cube", None)
     refused = place(farm, "cube")
     detail = wait_for(lambda: view(farm, refused)["attention"], 20)[0]["detail"]
-    assert "Invalid API Key provided: ***" in detail
+    assert "Invalid API Key provided: sk_live_***" in detail
     for status in (403, 401):
         place(farm, "cube")
         wait_for(lambda status=status: ("POST", status, True) in echo.repeated, 20)
