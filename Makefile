@@ -40,4 +40,4 @@ check: setup
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/packaging -m "$(FAST)"
 
 bench: setup
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit 1; done
