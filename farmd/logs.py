@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 _SECRET_KEY = re.compile(r"(?i)(api_?key|access_?code|secret|password|authorization|token_?value)")
-_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|(?<![0-9A-Za-z])[sr]k_(?:(?:live|test)_)?)[0-9A-Za-z+/=_-]{6,}")
+_SECRET_TEXT = re.compile(r"(fk_[0-9A-Za-z-]+_|whsec_|(?<![0-9A-Za-z])[sr]k_(?:(?:live|test)_)?)[0-9A-Za-z*+/=_-]{6,}")
 _QUIET = ("httpx", "httpcore", "websockets", "uvicorn", "apscheduler", "asyncio", "sse_starlette", "alembic", "stripe")
 
 
