@@ -69,11 +69,6 @@ def test_a_misspelt_key_is_refused_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (
-            "[farm]",
-            '[payments]\nprovider = "stripe"\n[payments.stripe]\napi_key = "sk_test_1"\nmode = "poll"\n[farm]',
-            "payments by hand only",
-        ),
         ("sqlite:///farmd.db", "postgresql+psycopg://127.0.0.1/farm", "farmd[postgresql]"),
     ],
 )
