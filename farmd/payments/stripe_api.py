@@ -192,8 +192,8 @@ def _retry_after(headers: Mapping[str, str] | None) -> float | None:
 
 
 def read_event(payload: bytes, signature: str, secrets: tuple[str, ...], now: float) -> Thing:
-    """The event in a webhook, if one of these secrets signed these very bytes within the five minutes before `now` (seconds since
-    1970). Raises `Refused`."""
+    """The event in a webhook, if one of these secrets signed these very bytes at most five minutes before `now` (seconds since
+    1970); a signer's clock may be ahead. Raises `Refused`."""
     genuine = signature.isascii() and any(_signed_by(secret, payload, signature) for secret in secrets)
     if not genuine:
         raise Refused("no signature of this webhook is genuine: compare webhook_secrets with the endpoint's signing secret")

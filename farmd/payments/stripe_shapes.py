@@ -42,14 +42,17 @@ _INTENTS = {
     "requires_action": IntentState.PROCESSING,  # a voucher or a transfer that the customer is still to make
     "requires_confirmation": IntentState.PROCESSING,
     "canceled": IntentState.CANCELED,
+    "requires_payment_method": IntentState.UNPAID,
 }
 _REFUNDS = {"succeeded": RefundState.SUCCEEDED, "failed": RefundState.FAILED, "canceled": RefundState.FAILED}
+_YEAR_10000 = 253_402_300_800  # the first second that a date cannot hold
 _OPEN_DISPUTES = frozenset({"needs_response", "under_review", "warning_needs_response", "warning_under_review"})
 
 
 def sighting(session: Thing, intent: Thing | None, refunds: Iterable[Thing], disputes: Iterable[Thing]) -> Sighting:
     """Everything about one checkout. `intent` is None where the session has none (yet)."""
-    state = _INTENTS.get(text(intent, "status") or "", IntentState.UNPAID) if intent else IntentState.NONE
+    # a status that cannot be read concludes nothing: it is looked at again
+    state = _INTENTS.get(text(intent, "status") or "", IntentState.PROCESSING) if intent else IntentState.NONE
     disputes = list(disputes)
     return Sighting(
         session_id=text(session, "id") or "",
@@ -115,7 +118,7 @@ def number(thing: Thing | None, key: str) -> int:
 def moment(thing: Thing | None, key: str) -> datetime | None:
     """A field that is a time."""
     seconds = number(thing, key)
-    return datetime.fromtimestamp(seconds, UTC) if 0 < seconds < 2**40 else None
+    return datetime.fromtimestamp(seconds, UTC) if 0 < seconds < _YEAR_10000 else None
 
 
 def _captured(session: Thing, intent: Thing | None, state: IntentState) -> int:
