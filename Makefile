@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FAST := not slow and not octoprint and not slicer
 
+unexport PYTHONDONTWRITEBYTECODE  # every process would compile all of farmd again, which costs more than its work
+
 .PHONY: setup setup-system setup-test demo test test-stripe-live check bench
 .DEFAULT_GOAL := setup
 

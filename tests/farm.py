@@ -16,7 +16,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -72,11 +74,23 @@ class FarmWorld:
         return f"{next(self._numbers)}".rjust(size, "s")
 
 
+@cache
+def _empty_store() -> bytes:
+    """A SQLite file with all tables: made once, since every test of the application begins with one."""
+    with TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{folder}/farmd.db")
+        metadata.create_all(engine)
+        engine.dispose()
+        return (Path(folder) / "farmd.db").read_bytes()
+
+
 @asynccontextmanager
 async def open_store(tmp_path: Path, world: Any = None) -> AsyncIterator[Store]:
     """A store on a fresh (or, the second time, the same) SQLite file, with all tables."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'farmd.db'}")
-    metadata.create_all(engine)
+    path = tmp_path / "farmd.db"
+    if not path.exists():
+        path.write_bytes(_empty_store())
+    engine = open_engine(f"sqlite:///{path}")
     store = Store(engine, world or FarmWorld())
     try:
         yield store

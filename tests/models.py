@@ -206,7 +206,7 @@ def lying_count() -> bytes:
 # --- hostile ---
 
 
-def zip_bomb(megabytes: int = 1500) -> bytes:
+def zip_bomb(megabytes: int = 400) -> bytes:
     """A 3MF of some hundred kilobytes whose model part inflates to `megabytes` MB of XML."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -220,8 +220,3 @@ async def replay(request: Request, webhook_id: str, body: From) -> Response:
         return 202, {"queued": queued, "nextAfter": next_after}
 
     return await command(request, effect)
-
-
-router = APIRouter()
-router.include_router(reader)
-router.include_router(changer)

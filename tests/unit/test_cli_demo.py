@@ -37,6 +37,7 @@ def test_once_ends_with_a_shipped_order_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_a_slicer_it_says_what_is_missing(tmp_path):
     environment = surroundings(tmp_path, PATH=str(tmp_path))
     finished = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, check=False, env=environment, timeout=60)

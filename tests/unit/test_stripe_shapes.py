@@ -11,6 +11,7 @@ SESSION = {"id": "cs_1", "status": "complete", "payment_status": "paid", "amount
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=6,
 )
 SESSION_KEYS = ("id", "status", "payment_status", "amount_total", "currency", "expires_at", "url", "metadata", "payment_intent")
 INTENT_KEYS = ("id", "status", "amount", "amount_received", "amount_capturable", "latest_charge", "metadata")

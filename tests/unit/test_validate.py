@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from farmd.pipeline.mesh import MeshError, load_mesh
 from farmd.pipeline.sandbox import Limits
 from farmd.pipeline.validate import ModelRejected, ValidatorFailed, validate_model
 from tests import models
+
+pytestmark = pytest.mark.slow  # each starts a process
 
 BED = Size(250, 210, 210)
 SHAPES = Path("/usr/share/PrusaSlicer/shapes")
@@ -178,10 +179,8 @@ def test_a_file_beyond_the_size_cap_is_refused_unread(tmp_path):
 
 
 def test_a_zip_bomb_is_stopped_early(bomb, tmp_path):
-    begun = time.monotonic()
     defects = refuse(tmp_path, bomb)
-    assert time.monotonic() - begun < 2
-    assert defects.keys() == {"archive_bomb"}
+    assert "more than 100 times" in defects["archive_bomb"]  # said at a twentieth of it: the whole is 250 times its size
 
 
 def test_a_zip_bomb_takes_little_memory(bomb, tmp_path):
