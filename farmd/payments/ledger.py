@@ -40,6 +40,8 @@ LONGEST_SESSION = timedelta(hours=23.9)
 """Stripe takes 24 hours by its own clock; ours may be some minutes ahead."""
 WORTH_LOOKING = timedelta(days=120)
 DISPUTED_PAUSE = 3600.0
+BELIEVED = 10
+"""Refusals for a dispute of which no look shows anything any more, after which a person is asked; some quarter of an hour."""
 _NOT_READY = JOB_BEFORE_QUEUE | {JobState.FAILED}
 
 
@@ -94,11 +96,13 @@ class Ledger:
         )
         if checkout["disputed"] and not seen.disputed:
             till.hurry(tx, checkout_id)
+        waits = refusal is not None and refusal.disputed and seen.disputed
         if refusal is not None:
-            till.close_call(tx, till.call_row(tx.connection, refusal.call_id), "REFUSED", refusal.why)
+            # that a dispute is open says nothing of the refund itself, and does not count against it
+            till.close_call(tx, till.call_row(tx.connection, refusal.call_id), "DROPPED" if waits else "REFUSED", refusal.why)
         self._book_refunds(tx, checkout_id, seen.refunds)
         if refusal is not None:
-            self._refused(tx, refusal, disputed=refusal.disputed and seen.disputed)
+            self._refused(tx, refusal, waits=waits)
         self.settle(tx, checkout["order_id"])
 
     def book_refund(self, tx: Tx, checkout_id: str, seen: RefundSeen) -> None:
@@ -166,7 +170,7 @@ class Ledger:
             if cut == row["amount"]:
                 move_refund(tx, refund_row(tx.connection, row["id"]), RefundState.SUCCEEDED, failure=GONE)
 
-    def _refused(self, tx: Tx, refusal: Refusal, *, disputed: bool) -> None:
+    def _refused(self, tx: Tx, refusal: Refusal, *, waits: bool) -> None:
         """What becomes of a refund that was refused: nothing while a dispute is open, less where somebody else gave back a part."""
         call = till.call_row(tx.connection, refusal.call_id)
         if call["kind"] != Want.REFUND:
@@ -174,10 +178,16 @@ class Ledger:
         refund = refund_row(tx.connection, call["refund_id"])
         if refund["state"] != RefundState.PENDING or refund["provider_id"] is not None:
             return
-        if disputed:
-            checkout = till.checkout_row(tx.connection, call["checkout_id"])
-            till.add_call(tx, Want.REFUND, checkout, call["body"], refund["id"], wait=DISPUTED_PAUSE)
-        elif refund["amount"] == call["body"]["amount"]:
+        checkout = till.checkout_row(tx.connection, call["checkout_id"])
+        if waits:
+            body = refund_body(refund, checkout["intent_id"])
+            till.add_call(tx, Want.REFUND, checkout, body, refund["id"], wait=DISPUTED_PAUSE)
+            return
+        # a dispute that was won since it was refused is no reason any more, a lost one is one for ever
+        won = refusal.disputed and not checkout["charged_back"]
+        if won and till.refused_before(tx.connection, call["purpose"]) < BELIEVED:
+            return
+        if refund["amount"] == call["body"]["amount"]:
             move_refund(tx, refund, RefundState.FAILED, failure=refusal.why)
 
     # what follows

@@ -162,3 +162,108 @@ async def test_cancelling_while_a_dispute_is_open_waits_for_its_end(tmp_path, wo
         view = await farm.get(order)
         assert view["cancellation"]["refund"] == ("succeeded" if won else "none")
         assert farm.stripe.refunded(farm.intent(order)) == (4926 if won else 0)
+
+
+@play
+async def test_what_a_lost_dispute_left_of_a_cancelled_order_is_a_persons_matter_and_is_not_asked_for_ever(tmp_path):
+    """Stripe gives nothing back of a payment of which the bank took a part."""
+    async with till_farm(tmp_path) as farm:
+        order = await farm.pay(await farm.place())
+        farm.stripe.dispute(farm.intent(order), 2000)
+        await farm.until(order, lambda view: view["hold"] == "dispute")
+        await farm.post(order, "cancel")
+        await farm.is_quiet()
+        farm.stripe.close_dispute(farm.intent(order), won=False)
+        await farm.until(order, lambda view: view["chargedBack"] == 20)
+        await farm.forward(60)
+        view = await farm.until(order, lambda view: view["cancellation"]["refund"] == "failed")
+        assert (view["chargedBack"], view["paymentStatus"]) == (20, "refund_failed")
+        assert farm.attention(view) == {"charged_back", "refund_failed"}
+        asked = farm.stripe.calls("POST", "/v1/refunds")
+        assert [int(call.params["amount"]) for call in asked] == [4926, 2926]
+        for _ in range(5):
+            await farm.forward(DAY)
+            await farm.sweep()
+        assert len(farm.stripe.calls("POST", "/v1/refunds")) == len(asked)
+        await farm.forward(120 * DAY)
+        seen = len(farm.stripe.requests)
+        await farm.forward(30 * DAY)
+        assert len(farm.stripe.requests) == seen, "at last it is not even looked at any more"
+        await farm.post(order, "refunds", {"byHand": True}, status=201)
+        view = await farm.get(order)
+        assert (view["cancellation"]["refund"], farm.attention(view)) == ("succeeded", {"charged_back"})
+
+
+def refunds_refused(farm: TillFarm) -> int:
+    return sum(call.status == 400 for call in farm.stripe.calls("POST", "/v1/refunds"))
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["that nobody told of", "that was asked about before"])
+@play
+async def test_a_refund_refused_in_the_last_moment_of_a_dispute_is_made_after_it_was_won(tmp_path, known):
+    async with till_farm(tmp_path) as farm:
+        order = await farm.pay(await farm.place())
+        if not known:
+            farm.stripe.webhooks.drop()
+        farm.stripe.dispute(farm.intent(order))
+        if known:
+            await farm.until(order, lambda view: view["hold"] == "dispute")
+            await farm.post(order, "cancel")
+            await farm.is_quiet()
+            for _ in range(5):
+                await farm.forward(3601)
+            assert refunds_refused(farm) == 6
+            farm.stripe.webhooks.drop()
+
+        def win(method: str, path: str, _body: str) -> None:
+            if (method, path) == ("POST", "/v1/refunds"):
+                farm.stripe.hooks()
+                farm.stripe.close_dispute(farm.intent(order), won=True)
+
+        farm.stripe.hooks(after=win)
+        await (farm.forward(3601) if known else farm.post(order, "cancel"))
+        await farm.is_quiet()
+        await farm.forward(60)
+        view = await farm.until(order, lambda view: view["cancellation"]["refund"] == "succeeded")
+        assert (view["paymentStatus"], view["attention"]) == ("refunded", [])
+        keys = [call.idempotency_key for call in farm.stripe.calls("POST", "/v1/refunds")]
+        assert (len(set(keys)), farm.stripe.refunded(farm.intent(order))) == (len(keys), 4926)
+
+
+@play
+async def test_a_refusal_that_is_repeated_from_memory_after_the_dispute_was_won_is_no_refusal_of_the_refund(tmp_path):
+    """The look after the refusal fails, and so the same request is made once more; Stripe answers what it answered then."""
+    async with till_farm(tmp_path) as farm:
+        order = await farm.pay(await farm.place())
+        farm.stripe.dispute(farm.intent(order))
+        await farm.is_quiet()
+        farm.stripe.fail_next("GET", "/v1/refunds", kind="429", times=1)
+        await farm.post(order, "cancel")
+        await farm.is_quiet()
+        assert refunds_refused(farm) == 1
+        farm.stripe.close_dispute(farm.intent(order), won=True)
+        await farm.is_quiet()
+        assert [call.replayed for call in farm.stripe.calls("POST", "/v1/refunds")][:2] == [False, True]
+        await farm.forward(60)
+        view = await farm.until(order, lambda view: view["cancellation"]["refund"] == "succeeded")
+        assert (view["paymentStatus"], view["attention"]) == ("refunded", [])
+        assert farm.stripe.refunded(farm.intent(order)) == 4926
+
+
+@play
+async def test_a_refund_that_stripe_calls_disputed_although_no_dispute_is_open_comes_to_a_person(tmp_path):
+    async with till_farm(tmp_path) as farm:
+        order = await farm.pay(await farm.place())
+        farm.stripe.dispute(farm.intent(order))
+        await farm.until(order, lambda view: view["hold"] == "dispute")
+        farm.stripe.disputes[next(iter(farm.stripe.disputes))]["status"] = "prevented"
+        await farm.post(order, "cancel")
+        await farm.is_quiet()
+        for _ in range(12):
+            await farm.forward(600)
+        view = await farm.until(order, lambda view: view["cancellation"]["refund"] == "failed")
+        assert farm.attention(view) == {"refund_failed"}
+        asked = refunds_refused(farm)
+        assert asked <= 10
+        await farm.forward(5 * DAY)
+        assert refunds_refused(farm) == asked

@@ -156,6 +156,49 @@ async def test_a_refund_that_fails_days_later_calls_for_a_person_who_may_ask_aga
 
 
 @play
+async def test_a_part_given_back_after_a_refund_that_failed_leaves_the_rest_of_a_cancelled_order_to_a_person(tmp_path):
+    async with till_farm(tmp_path) as farm:
+        order = await paid(farm)
+        await farm.post(order, "cancel")
+        await farm.until(order, lambda view: view["cancellation"]["refund"] == "succeeded")
+        (refund,) = farm.stripe.refunds
+        farm.stripe.settle_refund(refund, "failed")
+        await farm.until(order, lambda view: view["paymentStatus"] == "refund_failed")
+        for part, so_far in ((2000, 20.0), (2925, 49.25)):
+            farm.stripe.dashboard_refund(farm.intent(order), part)
+            view = await farm.until(order, lambda view, so_far=so_far: view["refunded"] == so_far)
+            assert (view["paymentStatus"], view["cancellation"]["refund"]) == ("refund_failed", "failed")
+            assert farm.attention(view) == {"refund_failed"}
+        farm.stripe.dashboard_refund(farm.intent(order))
+        view = await farm.until(order, lambda view: view["refunded"] == 49.26)
+        assert (view["paymentStatus"], view["cancellation"]["refund"], view["attention"]) == ("refunded", "succeeded", [])
+        assert len(farm.stripe.calls("POST", "/v1/refunds")) == 1, "what failed is not asked again by itself"
+
+
+@pytest.mark.parametrize("busy", [0, 4], ids=["repeated", "looked for before it is repeated"])
+@pytest.mark.parametrize("verb", ["refunds", "cancel"])
+@play
+async def test_a_refund_that_was_on_its_way_when_somebody_else_gave_a_part_back_gives_back_the_rest(tmp_path, verb, busy):
+    async with till_farm(tmp_path) as farm:
+        order = await paid(farm)
+        farm.stripe.webhooks.drop()
+        farm.stripe.fail_next("POST", "/v1/refunds", kind="drop_before", times=3)
+        if busy:
+            farm.stripe.fail_next("POST", "/v1/refunds", kind="429", times=busy)
+        await farm.post(order, verb, {}, status=201 if verb == "refunds" else 200)
+        await farm.until(order, lambda _view: len(farm.stripe.calls("POST", "/v1/refunds")) == 3)
+        await farm.is_quiet()
+        farm.stripe.dashboard_refund(farm.intent(order), 1000)
+        for _ in range(8):
+            await farm.forward(60)
+        view = await farm.until(order, lambda view: view["refunded"] == 49.26)
+        assert (view["paymentStatus"], view["attention"]) == ("refunded", [])
+        assert given_back(farm) == [1000, 3926]
+        asked = {call.idempotency_key: int(call.params["amount"]) for call in farm.stripe.calls("POST", "/v1/refunds")}
+        assert sorted(asked.values()) == [3926, 4926], "each amount has a key of its own"
+
+
+@play
 async def test_a_refund_whose_answer_was_lost_for_longer_than_its_key_lives_is_looked_for_and_not_repeated(tmp_path):
     async with till_farm(tmp_path) as farm:
         order = await paid(farm)
