@@ -219,7 +219,7 @@ def hurry(tx: Tx, checkout_id: str) -> None:
 
 
 def close_call(tx: Tx, call: Row, state: str, error: str | None = None) -> None:
-    """DONE, REFUSED, or DROPPED because it is not wanted any more."""
+    """DONE, REFUSED, or DROPPED: not wanted any more, or not to be had at this time, which counts against nobody."""
     change(tx, t.payment_calls, call, state=state, error=error, done_at=tx.world.now())
 
 

@@ -198,5 +198,14 @@ def test_a_refund_is_taken_by_stripe_and_known_again_by_our_id(amount, reason, l
     assert own_id(read, REFUND_KEY) == "re-000009"
 
 
+def test_words_that_are_longer_than_stripe_takes_are_cut():
+    order, lines = basket(1000, names=["n" * 1000])
+    order = order | {"tax_rule": "t" * 1000}
+    names = [item["price_data"]["product_data"]["name"] for item in body_of(order, lines)["line_items"]]
+    assert names == ["n" * 250, "t" * 250]
+    row = {"id": "re-1", "order_id": "ord-1", "amount": 1, "reason": "r" * 1000, "line_item_id": None, "cause": "request"}
+    assert wire(REFUND, refund_body(row, "pi_1"))["metadata"]["reason_given"] == "r" * 500
+
+
 def test_a_promise_is_given_back_with_a_word_that_stripe_knows():
     assert wire(CANCEL, void_body()) == {"cancellation_reason": "requested_by_customer"}

@@ -246,6 +246,7 @@ MEANINGS = {
     "same key, still at it": (says(409, KEYS, "idempotency_key_in_use"), Unavailable, None),
     "locked": (says(409, INVALID, "lock_timeout"), Unavailable, None),
     "too many": (says(429, INVALID, "rate_limit"), Unavailable, None),
+    "too many, in other words": (says(400, INVALID, "rate_limit"), Unavailable, None),
     "broken": (says(500, API), Unavailable, None),
     "gateway": (says(502, API), Unavailable, None),
     "maintenance": (says(503, API), Unavailable, None),

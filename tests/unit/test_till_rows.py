@@ -171,8 +171,8 @@ def test_what_was_refused_before_is_asked_later_each_time(tx, refusals, wait, pa
     place = checkout(tx)
     for number in range(refusals):
         till.close_call(tx, wanted(tx, place, Want.CAPTURE), "REFUSED", f"no {number}")
-        for end in ("DONE", "DROPPED"):
-            till.close_call(tx, wanted(tx, place, Want.CAPTURE), end)
+    for end in ("DONE", "DROPPED"):
+        till.close_call(tx, wanted(tx, place, Want.CAPTURE), end)
     assert till.refused_before(tx.connection, f"capture:{place['id']}") == refusals
     assert wanted(tx, place, Want.CAPTURE, wait=wait)["next_at"] == START + timedelta(seconds=pause)
     assert wanted(tx, place, Want.VOID)["next_at"] == START, "what was refused was something else"
