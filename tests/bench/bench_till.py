@@ -1,10 +1,10 @@
-"""What paying through Stripe costs farmd: orders with a checkout each, messages taken in, a round over many open orders, and how
-long a payment takes to become `order.paid`.
+"""What paying through Stripe costs farmd: orders with a checkout each, messages taken in, the way from a payment to `order.paid`,
+and a round over many open orders.
 
     python -m tests.bench.bench_till [OPEN_ORDERS]
 
-Prints figures, asserts nothing. Stripe is the double in this very process, on a socket; its own thread's CPU is told apart, because
-it is nothing that a farm would spend.
+Prints figures, asserts nothing. Stripe and the customers are processes of their own, so the CPU is farmd's alone; the clock is the
+real one, the store a SQLite file with full durability.
 """
 
 import asyncio
@@ -12,171 +12,220 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import httpx
-import orjson
 import structlog
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
+from farmd.config import StripeSettings
 from farmd.store import tables as t
-from tests.doubles import stripe_checkout
-from tests.doubles.stripe_webhooks import signature
-from tests.farm import order_body
-from tests.till_farm import TillFarm, till_farm
+from farmd.store import till
+from farmd.world import SystemWorld
+from tests.bench.outside import Outside, crowd_process, outside, stripe_process
+from tests.farm import Farm, open_farm, order_body, serve
 
 LATENCY = 0.2
-CLIENTS = 50
+CLIENTS, EACH = 50, 6
 MESSAGES = 1000
-PAYMENTS = 20
+PAYMENTS = 100
 CHUNK = 1000
+BEAT = 0.002  # seconds between two looks at how late the loop is
 
 
-@contextmanager
-def measured(farm: TillFarm, report: Callable[[float, str], None]) -> Any:
-    """Seconds by the clock, and whose CPU they were."""
-    double = time.pthread_getcpuclockid(farm.stripe.server._thread.ident)
-    begun, cpu, theirs = time.perf_counter(), time.process_time(), time.clock_gettime(double)
-    yield
-    spent = time.clock_gettime(double) - theirs
-    ours = time.process_time() - cpu - spent
-    report(time.perf_counter() - begun, f"CPU: farmd and clients {ours:5.2f} s, the double {spent:5.2f} s")
+@dataclass
+class Bench:
+    """A farm, its Stripe and its customers."""
+
+    farm: Farm
+    stripe: Outside
+    crowd: Outside
+    url: str
+    secret: str
+
+    @property
+    def desk(self) -> Any:
+        return self.farm.rooms.desk
+
+    async def is_quiet(self) -> None:
+        """Wait until nothing is due at the till and no message is on its way."""
+        bell = self.farm.store.watch(till.TOPIC, till.INBOX)
+        while not await self.stripe.ask("idle") or await self.farm.store.read(self._is_due) or self.desk.till._busy:
+            await bell.wait(0.02)
+        self.farm.store.unwatch(bell)
+
+    def _is_due(self, connection: Any) -> bool:
+        return bool(till.due(connection, self.farm.world.now(), (), 1) or till.new_messages(connection, 1))
+
+    async def sessions(self, state: str = "OPEN") -> list[str]:
+        mine = select(t.checkouts.c.session_id).where(t.checkouts.c.state == state)
+        return list(await self.farm.store.read(lambda c: c.execute(mine.order_by(t.checkouts.c.created_at)).scalars().all()))
+
+    async def paid(self) -> int:
+        query = select(func.count()).where(t.orders.c.paid_at.is_not(None))
+        return int(await self.farm.store.read(lambda c: c.execute(query).scalar_one()))
 
 
-def rate(name: str, count: int) -> Callable[[float, str], None]:
-    return lambda seconds, cpu: print(f"{name:34}{count / seconds:8.1f}/s   ({cpu})")
-
-
-async def placing(farm: TillFarm) -> None:
-    farm.stripe.faults.latency = LATENCY
-    with measured(farm, rate("orders, one by one", 10)):
-        for _ in range(10):
+@asynccontextmanager
+async def bench(folder: Path) -> AsyncIterator[Bench]:
+    with outside(stripe_process) as stripe, outside(crowd_process) as crowd:
+        address, key, secret = await stripe.ask("door")
+        settings = StripeSettings(key, webhook_secrets=(secret,), api_base=address, success_url="https://shop.test/thanks")
+        async with (
+            open_farm(folder, world=SystemWorld(), payment_provider="stripe", stripe=settings) as farm,
+            serve(farm.app) as url,
+        ):
+            await stripe.ask("deliver_to", f"{url}/webhooks/stripe")
+            await farm.add_sku()
             await farm.place()
-    slow: list[float] = []
-
-    async def place() -> None:
-        begun = time.perf_counter()
-        answer = await farm.farm.operator.post("/api/orders", json=order_body())
-        slow.append(time.perf_counter() - begun)
-        if answer.json()["checkoutUrl"] is None:
-            print("   an order was answered without its checkout")
-
-    with measured(farm, rate(f"orders, {CLIENTS} clients side by side", 4 * CLIENTS)):
-        for _ in range(4):
-            await asyncio.gather(*(place() for _ in range(CLIENTS)))
-    print(f"   an answer took {1000 * median(slow):.0f} ms in the middle, {1000 * max(slow):.0f} ms at most")
-    farm.stripe.faults.latency = 0.0
-    await farm.is_quiet()
+            yield Bench(farm, stripe, crowd, url, secret)
 
 
-async def intake(farm: TillFarm) -> None:
+def tell(name: str, figure: float, unit: str, more: str = "") -> None:
+    print(f"{name:44}{figure:10.1f} {unit:12}{more}", flush=True)
+
+
+async def rate(name: str, count: int, work: Awaitable[Any]) -> Any:
+    """Do it, and tell how many that were in a second, and farmd's CPU for each."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    found = await work
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    tell(name, count / seconds, "/s", f"farmd's CPU {1000 * cpu / count:.1f} ms each")
+    return found
+
+
+async def with_longest_stall(work: Awaitable[Any]) -> float:
+    """Do it; the longest time that the loop was kept from doing anything else, in seconds."""
+    late = 0.0
+
+    async def watch() -> None:
+        nonlocal late
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(BEAT)
+            late = max(late, time.perf_counter() - begun - BEAT)
+
+    watching = asyncio.create_task(watch())
+    await work
+    watching.cancel()
+    return late
+
+
+async def placing(bench: Bench) -> None:
+    def order(clients: int, each: int) -> Awaitable[Any]:
+        return bench.crowd.ask("order", bench.url, bench.farm.keys["operator"], order_body(), clients, each)
+
+    await bench.stripe.ask("latency", LATENCY)
+    away = f"Stripe {1000 * LATENCY:.0f} ms away"
+    await rate(f"orders, one client, {away}", 10, order(1, 10))
+    found = await rate(f"orders, {CLIENTS} clients, {away}", CLIENTS * EACH, order(CLIENTS, EACH))
+    taken = [seconds for seconds, _, _ in found]
+    tell("  until an answer, median", 1000 * median(taken), "ms", f"{1000 * max(taken):.0f} ms at most")
+    tell("  refused", sum(status != 201 for _, status, _ in found), "orders")
+    tell("  answered without a checkoutUrl", sum(not has_place for _, _, has_place in found), "orders")
+    await bench.stripe.ask("latency", 0.0)
+    await bench.is_quiet()
+    await rate(f"orders, {CLIENTS} clients, Stripe near", CLIENTS * EACH, order(CLIENTS, EACH))
+    await bench.is_quiet()
+
+
+async def intake(bench: Bench) -> None:
     """Each message is durable before it is answered; the looks it asks for go on beside it."""
-    order = await farm.place()
-    found = farm.session(order)
-    bodies = [_message(farm, f"evt_bench{number:06d}", found) for number in range(MESSAGES)]
-    async with httpx.AsyncClient(base_url=farm.url, trust_env=False) as client:
-
-        async def send(part: list[bytes]) -> None:
-            for body in part:
-                signed = signature(body, [farm.stripe.secret], int(farm.farm.world.now().timestamp()))
-                answer = await client.post("/webhooks/stripe", content=body, headers={"Stripe-Signature": signed})
-                answer.raise_for_status()
-
-        for name, all_of_them in (("messages, each another", bodies), ("messages, the same again", bodies[:1] * MESSAGES)):
-            with measured(farm, rate(name, MESSAGES)):
-                await asyncio.gather(*(send(all_of_them[first::16]) for first in range(16)))
-            with measured(farm, lambda seconds, cpu: print(f"   then at rest after {seconds:.2f} s   ({cpu})")):
-                await farm.is_quiet(60)
+    session = (await bench.sessions())[0]
+    bodies = await bench.stripe.ask("messages", session, [f"evt_bench{number:06d}" for number in range(MESSAGES)])
+    for name, messages in (("each another", bodies), ("the same again", bodies[:1] * MESSAGES)):
+        sent = bench.crowd.ask("tell", bench.url, bench.secret, messages, 16)
+        statuses = await rate(f"webhooks, {name}", MESSAGES, sent)
+        if statuses != [200] * MESSAGES:
+            tell("  refused", sum(status != 200 for status in statuses), "webhooks")
+    await bench.is_quiet()
 
 
-def _message(farm: TillFarm, number: str, session: dict[str, Any]) -> bytes:
-    event = {"id": number, "object": "event", "type": "checkout.session.completed", "livemode": False}
-    return orjson.dumps(event | {"created": int(farm.stripe.now()), "data": {"object": session}})
+async def paying(bench: Bench) -> None:
+    """Customers pay at Stripe, Stripe tells, farmd asks back."""
+    sessions = await bench.sessions()
+
+    async def until_paid(some: list[str]) -> None:
+        bell = bench.farm.store.watch("orders")
+        goal = await bench.paid() + len(some)
+        await bench.stripe.ask("pay", some)
+        while await bench.paid() < goal:
+            await bell.wait(1)
+        bench.farm.store.unwatch(bell)
+
+    for latency, name in ((LATENCY, f"{1000 * LATENCY:.0f} ms away"), (0.0, "near")):
+        await bench.stripe.ask("latency", latency)
+        some, sessions = sessions[:PAYMENTS], sessions[PAYMENTS:]
+        await rate(f"payments to order.paid, Stripe {name}", PAYMENTS, until_paid(some))
+        await bench.is_quiet()
+    taken = []
+    for session in sessions[:20]:
+        begun = time.perf_counter()
+        await until_paid([session])
+        taken.append(time.perf_counter() - begun)
+        await bench.is_quiet()
+    tell("one payment to order.paid, median", 1000 * median(taken), "ms", f"{1000 * max(taken):.0f} ms at most")
 
 
-async def paying(farm: TillFarm) -> None:
-    for latency in (0.0, LATENCY):
-        farm.stripe.faults.latency = latency
-        taken = [await _one_payment(farm) for _ in range(PAYMENTS)]
-        words = f"{1000 * median(taken):6.1f} ms in the middle, {1000 * max(taken):6.1f} ms at most"
-        print(f"{f'payment to order.paid ({1000 * latency:.0f} ms away)':34}{words}")
-    farm.stripe.faults.latency = 0.0
-
-
-async def _one_payment(farm: TillFarm) -> float:
-    order = await farm.place()
-    bell = farm.farm.store.watch("orders")
-    begun = time.perf_counter()
-    farm.stripe.pay(farm.session(order)["id"])
-    while not await farm.farm.store.read(lambda c: c.execute(t.events.select().where(_is_paid(order))).first()):
-        await bell.wait(10)
-    taken = time.perf_counter() - begun
-    farm.farm.store.unwatch(bell)
-    await farm.is_quiet()
-    return taken
-
-
-def _is_paid(order: dict[str, Any]) -> Any:
-    return (t.events.c.type == "order.paid") & (t.events.c.order_id == order["id"])
-
-
-async def fill(farm: TillFarm, count: int) -> None:
+async def fill(bench: Bench, count: int) -> None:
     """Open orders as the till leaves them, and their sessions in Stripe's own books."""
-    order = await farm.place()
-    tables = (t.orders, t.line_items, t.checkouts)
-    rows = [dict(await farm.farm.store.read(lambda c, of=of: c.execute(_last(of)).mappings().one())) for of in tables]
-    (call,) = farm.stripe.calls("POST", "/v1/checkout/sessions")[-1:]
+    order = await bench.farm.place()
+    await bench.is_quiet()
+    mine = {t.orders: t.orders.c.id, t.line_items: t.line_items.c.order_id, t.checkouts: t.checkouts.c.order_id}
+
+    def read(connection: Any) -> list[dict[str, Any]]:
+        return [dict(connection.execute(select(of).where(key == order["id"])).mappings().one()) for of, key in mine.items()]
+
+    whole, line, checkout = await bench.farm.store.read(read)
     for first in range(0, count, CHUNK):
-        copies: list[list[dict[str, Any]]] = [[], [], []]
-        for number in range(first, min(first + CHUNK, count)):
+        numbers = range(first, min(first + CHUNK, count))
+        sessions = await bench.stripe.ask("open", order["id"], [f"ord-b{number:07d}" for number in numbers])
+        new: dict[str, list[dict[str, Any]]] = {"orders": [], "line_items": [], "checkouts": []}
+        for number, session in zip(numbers, sessions, strict=True):
             ids = {"order_id": f"ord-b{number:07d}"}
-            with farm.stripe.server.lock:
-                made = stripe_checkout.create(farm.stripe.books, call.params | {"client_reference_id": ids["order_id"]})
-            copies[0].append(rows[0] | {"id": ids["order_id"]})
-            copies[1].append(rows[1] | ids | {"id": f"li-b{number:07d}"})
-            copies[2].append(rows[2] | ids | {"id": f"co-b{number:07d}", "session_id": made["id"], "look_at": None})
+            new["orders"].append(whole | {"id": ids["order_id"]})
+            new["line_items"].append(line | ids | {"id": f"li-b{number:07d}"})
+            new["checkouts"].append(checkout | ids | {"id": f"co-b{number:07d}", "session_id": session})
 
-        def write(tx: Any, copies: Any = copies) -> None:
-            for table, part in zip(tables, copies, strict=True):
-                tx.connection.execute(insert(table), part)
+        def write(tx: Any, new: dict[str, list[dict[str, Any]]] = new) -> None:
+            for table in mine:
+                tx.connection.execute(insert(table), new[table.name])
 
-        await farm.farm.store.write(write)
-    print(f"with {count} open orders beside {order['id']}:")
+        await bench.farm.store.write(write)
 
 
-def _last(table: Any) -> Any:
-    return table.select().order_by(table.c.id.desc()).limit(1)
+async def sweeping(bench: Bench, count: int) -> None:
+    async def round_of(name: str, work: Callable[[], Awaitable[None]]) -> None:
+        asked, begun, cpu = await bench.stripe.ask("asked"), time.perf_counter(), time.process_time()
+        stall = await with_longest_stall(work())
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        tell(f"{name}, {count} open orders", seconds, "s", f"farmd's CPU {cpu:.1f} s")
+        tell("  questions to Stripe", await bench.stripe.ask("asked") - asked, "requests")
+        tell("  the loop's longest stall", 1000 * stall, "ms")
 
+    async def with_payments() -> None:
+        await bench.desk.sweep.round()
+        await bench.is_quiet()
 
-async def sweeping(farm: TillFarm) -> None:
-    desk = farm.farm.rooms.desk
-    assert desk is not None
-    asked = len(farm.stripe.requests)
-    for name in ("one round", "another round"):
-        with measured(farm, lambda seconds, cpu, name=name: print(f"{name:34}{seconds:8.2f} s   ({cpu})")):
-            await desk.sweep.round()
-    print(f"   {(len(farm.stripe.requests) - asked) // 2} questions to Stripe each")
-    for session in list(farm.stripe.sessions.values())[-100:]:
-        farm.stripe.webhooks.drop()
-        farm.stripe.pay(session["id"])
-    with measured(farm, lambda seconds, cpu: print(f"{'a round that finds 100 payments':34}{seconds:8.2f} s   ({cpu})")):
-        await desk.sweep.round()
-        await farm.is_quiet(120)
+    await round_of("a round", bench.desk.sweep.round)
+    await bench.stripe.ask("silence")
+    await bench.stripe.ask("pay", (await bench.sessions())[:100])
+    await round_of("a round that finds 100 payments", with_payments)
 
 
 async def main(count: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with tempfile.TemporaryDirectory() as folder:
-        async with till_farm(Path(folder)) as farm:
-            await placing(farm)
-            await intake(farm)
-            await paying(farm)
-            await fill(farm, count)
-            await sweeping(farm)
+        async with bench(Path(folder)) as everything:
+            await placing(everything)
+            await intake(everything)
+            await paying(everything)
+            await fill(everything, count)
+            await sweeping(everything, count)
 
 
 if __name__ == "__main__":
