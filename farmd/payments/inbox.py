@@ -76,10 +76,15 @@ class Inbox:
     async def work(self) -> bool:
         """Let every kept message ask for its look; those about checkouts we know at once, the others after a question each.
         False when some could not be asked about yet."""
-        messages = await self._store.read(till.new_messages)
-        strange = await self._store.write(partial(_settle_known, messages=messages)) if messages else []
-        asked = True
-        for message in strange:
+        asked, sorted_out, strange = True, set[str](), list[Row]()
+        while True:
+            # anew before each question: an answer may take long, and what came meanwhile need not wait for it
+            messages = [each for each in await self._store.read(till.new_messages) if each["id"] not in sorted_out]
+            sorted_out.update(each["id"] for each in messages)
+            strange += await self._store.write(partial(_settle_known, messages=messages)) if messages else []
+            if not strange:
+                return asked
+            message = strange.pop(0)
             hint = dict(message["hint"])
             try:
                 found = await self._ask(hint["intent"]) if hint.get("intent") else {}
@@ -87,8 +92,7 @@ class Inbox:
                 log.warning("inbox.message_waits", event_id=message["id"], error=str(error))
                 asked = False
                 continue
-            await self._store.write(partial(_settle, message=message, hint=hint | found))
-        return asked
+            await self._store.write(partial(_settle_strange, message=message, hint=hint | found))
 
     async def _ask(self, intent_id: str) -> dict[str, Any]:
         """What a payment says about itself. Raises `StripeProblem` when that cannot be found out now."""
@@ -104,10 +108,11 @@ def _settle_known(tx: Tx, messages: Sequence[Row]) -> list[Row]:
     strange = []
     for message in messages:
         hint = dict(message["hint"])
-        if _checkout(tx.connection, hint) is None and hint.get("intent"):
+        checkout = _checkout(tx, hint)
+        if checkout is None and hint.get("intent"):
             strange.append(message)
         else:
-            _settle(tx, message, hint)
+            _settle(tx, message, hint, checkout)
     return strange
 
 
@@ -124,12 +129,15 @@ def _hint(event: Thing) -> dict[str, Any]:
     return {"session": session, "intent": intent, "own": own_id(thing, CHECKOUT_KEY), "order": order}
 
 
-def _checkout(connection: Any, hint: dict[str, Any]) -> Row | None:
-    return till.find_checkout(connection, session=hint.get("session"), intent=hint.get("intent"), own=hint.get("own"))
+def _checkout(tx: Tx, hint: dict[str, Any]) -> Row | None:
+    return till.find_checkout(tx.connection, session=hint.get("session"), intent=hint.get("intent"), own=hint.get("own"))
 
 
-def _settle(tx: Tx, message: Row, hint: dict[str, Any]) -> None:
-    checkout = _checkout(tx.connection, hint)
+def _settle_strange(tx: Tx, message: Row, hint: dict[str, Any]) -> None:
+    _settle(tx, message, hint, _checkout(tx, hint))
+
+
+def _settle(tx: Tx, message: Row, hint: dict[str, Any], checkout: Row | None) -> None:
     if checkout is None:
         till.settle_messages(tx, [message["id"]], "IGNORED", "it is about nothing of this farm")
         log.info("inbox.not_ours", event_id=message["id"], kind=message["type"])
