@@ -82,7 +82,12 @@ class Sweep:
                         del unseen[row["session_id"]]
         except Refused as error:
             log.warning("sweep.no_list", error=str(error))
-        await self._store.write(lambda tx: till.look_soon(tx, [row["id"] for row in unseen.values()]))
+
+        def look(tx: Tx) -> None:  # what was told while the list was read is looked at already
+            still = till.open_sessions(tx.connection) if unseen else {}
+            till.look_soon(tx, [row["id"] for session, row in still.items() if session in unseen])
+
+        await self._store.write(look)
 
     async def promises(self) -> None:
         """An authorisation that is about to lapse is collected or given back, as the owner chose."""
