@@ -12,5 +12,5 @@ def release(tx: Tx, order_id: str) -> None:
     order = order_row(tx.connection, order_id)
     if order["released_at"] is None and order["hold"] not in ("dispute", "review"):
         raise NotNow("not_on_hold", f"order {order_id} is held by no dispute; there is nothing to release")
-    fold_money(tx, order_id, released_at=order["released_at"] or tx.world.now(), hold=None)
+    fold_money(tx, order, released_at=order["released_at"] or tx.world.now(), hold=None)
     tx.wake("jobs")

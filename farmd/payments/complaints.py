@@ -4,45 +4,45 @@ from collections.abc import Sequence
 
 from farmd.domain.money import to_text
 from farmd.domain.till import CheckoutState
+from farmd.payments.account import Account
 from farmd.payments.figures import mismatched, refund_facts
 from farmd.store import till
-from farmd.store.engine import Tx
-from farmd.store.order_lists import order_row
-from farmd.store.refunds import refunds_by_age
 from farmd.store.rows import Row
-from farmd.store.transitions import clear_attention, keep_attention
+from farmd.store.transitions import keep_attention
 
 AFTER_TRIES = 4
 """Tries of a request after which a person is told that it does not get through."""
 
 
-def complain(tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
+def complain(account: Account) -> None:
     """Bring the order's attention in line with its money."""
-    keep_attention(tx, order["id"], "payment_mismatch", _mismatch(tx, order, checkouts))
-    keep_attention(tx, order["id"], "payment_disputed", _disputed(order))
-    keep_attention(tx, order["id"], "charged_back", _charged_back(order))
-    keep_attention(tx, order["id"], "refund_failed", _refund_failed(order))
-    keep_attention(tx, order["id"], "payment_failed", _payment_failed(order, checkouts))
+    tx, order, checkouts = account.tx, account.order, account.checkouts
+    order = keep_attention(tx, order, "payment_mismatch", _mismatch(account))
+    order = keep_attention(tx, order, "payment_disputed", _disputed(order))
+    order = keep_attention(tx, order, "charged_back", _charged_back(order))
+    order = keep_attention(tx, order, "refund_failed", _refund_failed(order))
+    order = keep_attention(tx, order, "payment_failed", _payment_failed(order, checkouts))
     if order["cancelled_at"] is not None or order["paid_at"] is not None:
-        clear_attention(tx, order["id"], "checkout_failed")
-    complain_of_calls(tx, order["id"])
+        order = keep_attention(tx, order, "checkout_failed", None)
+    account.order = order
+    complain_of_calls(account)
 
 
-def complain_of_calls(tx: Tx, order_id: str) -> None:
+def complain_of_calls(account: Account) -> None:
     """Tell of requests that do not get through, for as long as they do not."""
-    calls = till.wanted_calls(tx.connection, order_id)
-    stuck = next((call for call in calls if till.tries_of(tx.connection, call) >= AFTER_TRIES), None)
+    stuck = next((call for call in account.calls if till.tries_of(account.tx.connection, call) >= AFTER_TRIES), None)
     detail = None
     if stuck is not None:
-        why = till.last_error(tx.connection, stuck)
+        why = till.last_error(account.tx.connection, stuck)
         detail = f"Stripe has not taken the request to {stuck['kind']} yet ({why}); farmd keeps trying"
-    if order_row(tx.connection, order_id)["disputed"]:
+    if account.order["disputed"]:
         detail = None  # that is told already, and is the reason
-    keep_attention(tx, order_id, "payment_stuck", detail)
+    account.order = keep_attention(account.tx, account.order, "payment_stuck", detail)
 
 
-def _mismatch(tx: Tx, order: Row, checkouts: Sequence[Row]) -> str | None:
-    wrong = mismatched(checkouts, [refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])])
+def _mismatch(account: Account) -> str | None:
+    order = account.order
+    wrong = mismatched(account.checkouts, [refund_facts(row) for row in account.refunds])
     if wrong is None:
         return None
     asked = f"{to_text(order['total'], order['currency'])} {order['currency']}"

@@ -33,11 +33,12 @@ def mismatched(checkouts: Sequence[Row], refunds: Sequence[RefundFacts]) -> Row 
     return None
 
 
-def figures(tx: Tx, order: Mapping[Any, Any], checkouts: Sequence[Row]) -> dict[str, Any]:
-    """The money columns of an order as its rows say now."""
+def figures(tx: Tx, order: Mapping[Any, Any], checkouts: Sequence[Row], refund_rows: Sequence[Row] | None = None) -> dict[str, Any]:
+    """The money columns of an order as its rows say now; its refunds are read unless they were already."""
+    refund_rows = refunds_by_age(tx.connection, order["id"]) if refund_rows is None else refund_rows
     mine = [row for row in checkouts if row["currency"] == order["currency"]]
     sums = {key: sum(row[key] for row in mine) for key in ("authorized", "captured", "charged_back")}
-    refunds = [refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])]
+    refunds = [refund_facts(row) for row in refund_rows]
     returned = sum(refund.amount for refund in refunds if refund.state is RefundState.SUCCEEDED)
     left = sums["captured"] - sums["charged_back"] - returned
     facts = MoneyFacts(

@@ -21,16 +21,15 @@ from farmd.domain.till import (
     kept,
     missing,
 )
+from farmd.payments.account import Account
 from farmd.payments.complaints import complain
 from farmd.payments.figures import checkout_facts, figures, refund_facts
 from farmd.payments.stripe_bodies import refund_body, session_body, void_body
 from farmd.store import till
 from farmd.store.engine import Tx
-from farmd.store.order_lists import order_row
-from farmd.store.refunds import lower, move_refund, refund_row, refunds_by_age
 from farmd.store.rows import Row
-from farmd.store.sales import fold_money, insert_refund, jobs_of, lines_with_names, record_cancellation, record_payment
-from farmd.store.transitions import clear_attention
+from farmd.store.sales import jobs_of, lines_with_names, record_cancellation
+from farmd.store.transitions import keep_attention
 
 GONE = "given back elsewhere already"
 AUTHORISATION = timedelta(days=7)
@@ -71,17 +70,16 @@ class Ledger:
 
     # what was seen
 
-    def book(self, tx: Tx, checkout_id: str, seen: Sighting, refusal: Refusal | None = None) -> None:
+    def book(self, account: Account, checkout_id: str, seen: Sighting, refusal: Refusal | None = None) -> None:
         """Write down what a checkout looks like now, after `refusal` where that was the reason to look, and all that follows."""
-        checkout = till.checkout_row(tx.connection, checkout_id)
+        tx, checkout = account.tx, account.checkout(checkout_id)
         state = seen.state
         money = state in (CheckoutState.PAID, CheckoutState.AUTHORIZED, CheckoutState.PROCESSING)
         same = (seen.total, seen.currency) == (checkout["total"], checkout["currency"]) and seen.order_id == checkout["order_id"]
         whole = state is not CheckoutState.PAID or seen.captured == checkout["total"]
         lapses = checkout["capture_before"] or (tx.world.now() + AUTHORISATION if state is CheckoutState.AUTHORIZED else None)
-        till.change_checkout(
-            tx,
-            checkout,
+        account.change_checkout(
+            checkout_id,
             state=state.value,
             agrees=(same and whole) or not money,
             session_id=seen.session_id,
@@ -96,27 +94,27 @@ class Ledger:
         )
         if checkout["disputed"] and not seen.disputed:
             till.hurry(tx, checkout_id)
+            account.reread()
         waits = refusal is not None and refusal.disputed and seen.disputed
         if refusal is not None:
             # that a dispute is open says nothing of the refund itself, and does not count against it
-            till.close_call(tx, till.call_row(tx.connection, refusal.call_id), "DROPPED" if waits else "REFUSED", refusal.why)
-        self._book_refunds(tx, checkout_id, seen.refunds)
+            call = till.call_row(tx.connection, refusal.call_id)
+            account.close_call(call, "DROPPED" if waits else "REFUSED", refusal.why)
+        self._book_refunds(account, checkout_id, seen.refunds)
         if refusal is not None:
-            self._refused(tx, refusal, waits=waits)
-        self.settle(tx, checkout["order_id"])
+            self._refused(account, refusal, waits=waits)
+        self._settle(account)
 
-    def book_refund(self, tx: Tx, checkout_id: str, seen: RefundSeen) -> None:
+    def book_refund(self, account: Account, checkout_id: str, seen: RefundSeen) -> None:
         """Write down the answer to a refund."""
-        self._book_refunds(tx, checkout_id, [seen])
-        self.settle(tx, till.checkout_row(tx.connection, checkout_id)["order_id"])
+        self._book_refunds(account, checkout_id, [seen])
+        self._settle(account)
 
-    def next_look(self, tx: Tx, checkout_id: str) -> datetime | None:
+    def next_look(self, account: Account, checkout_id: str) -> datetime | None:
         """When a checkout is worth another look although nobody tells of it; None when nothing can happen to it any more."""
-        checkout = till.checkout_row(tx.connection, checkout_id)
-        order = order_row(tx.connection, checkout["order_id"])
-        refunds = refunds_by_age(tx.connection, order["id"])
-        moving = any(row["checkout_id"] == checkout_id and row["state"] == RefundState.PENDING for row in refunds)
-        now, sweep = tx.world.now(), timedelta(seconds=self.stripe.sweep_seconds)
+        order, checkout = account.order, account.checkout(checkout_id)
+        moving = any(row["state"] == RefundState.PENDING for row in account.refunds_of(checkout_id))
+        now, sweep = account.tx.world.now(), timedelta(seconds=self.stripe.sweep_seconds)
         match CheckoutState(checkout["state"]):
             case CheckoutState.OPEN:  # before its end the sweep looks after it, together with all the others
                 end: datetime = checkout["expires_at"]
@@ -130,33 +128,28 @@ class Ledger:
                 return now + max(sweep * 12, timedelta(hours=1)) if recent else None
         return None
 
-    def _book_refunds(self, tx: Tx, checkout_id: str, seen: Sequence[RefundSeen]) -> None:
-        checkout = till.checkout_row(tx.connection, checkout_id)
+    def _book_refunds(self, account: Account, checkout_id: str, seen: Sequence[RefundSeen]) -> None:
         for refund in seen:
-            rows = [row for row in refunds_by_age(tx.connection, checkout["order_id"]) if row["checkout_id"] == checkout_id]
+            rows = account.refunds_of(checkout_id)
             known = next((row for row in rows if row["provider_id"] == refund.id), None)
             row = known or next((row for row in rows if row["id"] == refund.ours and row["provider_id"] is None), None)
             if row is None:
-                self._book_foreign(tx, checkout, refund)
+                self._book_foreign(account, checkout_id, refund)
             elif (row["state"], row["provider_id"], row["amount"]) != (refund.state, refund.id, refund.amount):
-                move_refund(tx, row, refund.state, provider_id=refund.id, amount=refund.amount, failure=refund.why)
-        self._cut(tx, checkout_id)
+                account.move_refund(row, refund.state, provider_id=refund.id, amount=refund.amount, failure=refund.why)
+        self._cut(account, checkout_id)
 
-    def _book_foreign(self, tx: Tx, checkout: Row, refund: RefundSeen) -> None:
-        order = order_row(tx.connection, checkout["order_id"])
+    def _book_foreign(self, account: Account, checkout_id: str, refund: RefundSeen) -> None:
         reason = "made at the payment provider"
-        row = insert_refund(
-            tx, order, refund.amount, cause="provider", reason=reason, checkout_id=checkout["id"], provider_id=refund.id
-        )
-        move_refund(tx, refund_row(tx.connection, row), refund.state, failure=refund.why)
+        row = account.add_refund(refund.amount, cause="provider", reason=reason, checkout_id=checkout_id, provider_id=refund.id)
+        account.move_refund(row, refund.state, failure=refund.why)
 
-    def _cut(self, tx: Tx, checkout_id: str) -> None:
+    def _cut(self, account: Account, checkout_id: str) -> None:
         """Somebody else gave money back: what we want to give back, and certainly did not yet, cannot be more than is left."""
-        checkout = till.checkout_row(tx.connection, checkout_id)
-        rows = [row for row in refunds_by_age(tx.connection, checkout["order_id"]) if row["checkout_id"] == checkout_id]
+        checkout, rows = account.checkout(checkout_id), account.refunds_of(checkout_id)
         going = sum(row["amount"] for row in rows if row["state"] != RefundState.FAILED)
         too_much = going - (checkout["captured"] - checkout["charged_back"])
-        calls = {call["refund_id"]: call for call in till.wanted_calls(tx.connection, checkout["order_id"])}
+        calls = {call["refund_id"]: call for call in account.calls}
         for row in reversed(rows):
             call = calls.get(row["id"])
             in_doubt = call is not None and call["sent_at"] is not None
@@ -165,85 +158,81 @@ class Ledger:
             cut = min(row["amount"], too_much)
             too_much -= cut
             if call is not None:
-                till.close_call(tx, call, "DROPPED", GONE)
-            lower(tx, row, row["amount"] - cut)
-            if cut == row["amount"]:
-                move_refund(tx, refund_row(tx.connection, row["id"]), RefundState.SUCCEEDED, failure=GONE)
+                account.close_call(call, "DROPPED", GONE)
+            state = RefundState.SUCCEEDED if cut == row["amount"] else RefundState.PENDING
+            account.move_refund(row, state, amount=row["amount"] - cut, **({"failure": GONE} if cut == row["amount"] else {}))
 
-    def _refused(self, tx: Tx, refusal: Refusal, *, waits: bool) -> None:
+    def _refused(self, account: Account, refusal: Refusal, *, waits: bool) -> None:
         """What becomes of a refund that was refused: nothing while a dispute is open, less where somebody else gave back a part."""
-        call = till.call_row(tx.connection, refusal.call_id)
+        call = till.call_row(account.tx.connection, refusal.call_id)
         if call["kind"] != Want.REFUND:
             return  # if it is still wanted, it is asked for again, later each time
-        refund = refund_row(tx.connection, call["refund_id"])
+        refund = account.refund(call["refund_id"])
         if refund["state"] != RefundState.PENDING or refund["provider_id"] is not None:
             return
-        checkout = till.checkout_row(tx.connection, call["checkout_id"])
+        checkout = account.checkout(call["checkout_id"])
         if waits:
             body = refund_body(refund, checkout["intent_id"])
-            till.add_call(tx, Want.REFUND, checkout, body, refund["id"], wait=DISPUTED_PAUSE)
+            account.add_call(Want.REFUND, checkout, body, refund["id"], wait=DISPUTED_PAUSE)
             return
         # a dispute that was won since it was refused is no reason any more, a lost one is one for ever
         won = refusal.disputed and not checkout["charged_back"]
-        if won and till.refused_before(tx.connection, call["purpose"]) < BELIEVED:
+        if won and till.refused_before(account.tx.connection, call["purpose"]) < BELIEVED:
             return
         if refund["amount"] == call["body"]["amount"]:
-            move_refund(tx, refund, RefundState.FAILED, failure=refusal.why)
+            account.move_refund(refund, RefundState.FAILED, failure=refusal.why)
 
     # what follows
 
     def settle(self, tx: Tx, order_id: str) -> None:
         """Bring an order in line with its checkouts and refunds, and want whatever is missing."""
-        if self._paid_by_hand(tx, order_id):
-            return
-        self._accept(tx, order_id)
-        self._fold(tx, order_id)
-        order = order_row(tx.connection, order_id)
-        self._drop(tx, order, till.checkouts_of(tx.connection, order_id))
-        wanted = missing(self._money(tx, order, till.checkouts_of(tx.connection, order_id)))
+        self._settle(Account.of(tx, order_id))
+
+    def _settle(self, account: Account) -> None:
+        if account.order["paid_at"] is not None and account.order["paid_by"] is None:
+            return  # an operator took its money before there was a provider; its sums are not ours to derive
+        self._accept(account)
+        self._fold(account)
+        self._drop(account)
+        wanted = missing(self._money(account))
         for each in wanted:
-            self._want(tx, order, each)
+            self._want(account, each)
         if any(each.want is Want.REFUND for each in wanted):
-            self._fold(tx, order_id)
-        complain(tx, order_row(tx.connection, order_id), till.checkouts_of(tx.connection, order_id))
+            self._fold(account)
+        complain(account)
 
-    def _paid_by_hand(self, tx: Tx, order_id: str) -> bool:
-        """Whether an operator took this order's money before there was a provider; its sums are not ours to derive."""
-        order = order_row(tx.connection, order_id)
-        return order["paid_at"] is not None and order["paid_by"] is None
-
-    def _accept(self, tx: Tx, order_id: str) -> None:
+    def _accept(self, account: Account) -> None:
         """The first checkout that holds what was asked for pays the order."""
-        order = order_row(tx.connection, order_id)
-        checkouts = till.checkouts_of(tx.connection, order_id)
+        tx, order, checkouts = account.tx, account.order, account.checkouts
         payer = next((row for row in checkouts if row["id"] == order["paid_by"]), None)
         if order["cancelled_at"] is None and payer is not None and payer["state"] == CheckoutState.VOIDED and not order["captured"]:
             record_cancellation(tx, order, "the authorisation of the payment lapsed or was taken back", self.settle)
+            account.reread()
             return
         if order["paid_at"] is not None or order["cancelled_at"] is not None:
             return
         for row in checkouts:
             if row["state"] in (CheckoutState.PAID, CheckoutState.AUTHORIZED) and row["agrees"]:
-                money = figures(tx, dict(order) | {"paid_by": row["id"]}, checkouts) | {"paid_by": row["id"]}
-                record_payment(tx, order, row["intent_id"] or row["session_id"], **money)
+                paid_by = {"paid_by": row["id"]}
+                money = figures(tx, dict(order) | paid_by, checkouts, account.refunds) | paid_by
+                account.pay(row["intent_id"] or row["session_id"], **money)
                 return
 
-    def _fold(self, tx: Tx, order_id: str) -> None:
-        order = order_row(tx.connection, order_id)
-        fold_money(tx, order_id, **figures(tx, order, till.checkouts_of(tx.connection, order_id)))
-        if order["hold"] != order_row(tx.connection, order_id)["hold"]:
-            tx.wake("jobs")  # a hold that fell away lets plates start
+    def _fold(self, account: Account) -> None:
+        held = account.order["hold"]
+        account.fold(**figures(account.tx, account.order, account.checkouts, account.refunds))
+        if held != account.order["hold"]:
+            account.tx.wake("jobs")  # a hold that fell away lets plates start
 
-    def _money(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> OrderMoney:
-        calls = till.wanted_calls(tx.connection, order["id"])
+    def _money(self, account: Account) -> OrderMoney:
+        order, calls = account.order, account.calls
         asked = {call["checkout_id"] for call in calls if call["kind"] == Want.OPEN and call["sent_at"] is not None}
-        refunds = refunds_by_age(tx.connection, order["id"])
         return OrderMoney(
             cancelled=order["cancelled_at"] is not None,
             paid_by=order["paid_by"],
-            capture_now=self._capture_now(tx, order, checkouts),
-            checkouts=tuple(checkout_facts(row, asked=row["id"] in asked) for row in checkouts),
-            refunds=tuple(refund_facts(row) for row in refunds),
+            capture_now=self._capture_now(account.tx, order, account.checkouts),
+            checkouts=tuple(checkout_facts(row, asked=row["id"] in asked) for row in account.checkouts),
+            refunds=tuple(refund_facts(row) for row in account.refunds),
         )
 
     def _capture_now(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> bool:
@@ -260,63 +249,56 @@ class Ledger:
         ends = [row["capture_before"] for row in checkouts if row["state"] == CheckoutState.AUTHORIZED and row["capture_before"]]
         return any(end - SLACK <= now for end in ends)
 
-    def _drop(self, tx: Tx, order: Row, checkouts: Sequence[Row]) -> None:
+    def _drop(self, account: Account) -> None:
         """Forget what was wanted, never left, and is not wanted any more."""
-        calls = till.wanted_calls(tx.connection, order["id"])
-        states = {row["id"]: CheckoutState(row["state"]) for row in checkouts}
+        order = account.order
+        states = {row["id"]: CheckoutState(row["state"]) for row in account.checkouts}
         unwanted = order["cancelled_at"] is not None or order["paid_at"] is not None
-        for call in calls:
+        for call in list(account.calls):
             state = states[call["checkout_id"]]
             if call["kind"] == Want.OPEN and state is CheckoutState.WANTED:
                 if unwanted and call["sent_at"] is None:
-                    till.close_call(tx, call, "DROPPED", "not wanted any more")
-                    checkout = till.checkout_row(tx.connection, call["checkout_id"])
-                    till.change_checkout(tx, checkout, state=CheckoutState.EXPIRED.value)
+                    account.close_call(call, "DROPPED", "not wanted any more")
+                    account.change_checkout(call["checkout_id"], state=CheckoutState.EXPIRED.value)
             elif call["kind"] == Want.CAPTURE and order["cancelled_at"] is not None and call["sent_at"] is None:
-                till.close_call(tx, call, "DROPPED", "the order was cancelled")
+                account.close_call(call, "DROPPED", "the order was cancelled")
             elif call["kind"] == Want.REFUND:
-                refund = refund_row(tx.connection, call["refund_id"])
+                refund = account.refund(call["refund_id"])
                 if refund["provider_id"] is not None:
-                    till.close_call(tx, call, "DONE", "its answer was lost, and it was found")
+                    account.close_call(call, "DONE", "its answer was lost, and it was found")
                 elif refund["state"] != RefundState.PENDING:
-                    till.close_call(tx, call, "DROPPED", f"the refund is {refund['state'].lower()}")
+                    account.close_call(call, "DROPPED", f"the refund is {refund['state'].lower()}")
             elif _pointless(Want(call["kind"]), state):
-                till.close_call(tx, call, "DROPPED", f"the checkout is {state.value.lower()}")
+                account.close_call(call, "DROPPED", f"the checkout is {state.value.lower()}")
 
-    def _want(self, tx: Tx, order: Row, wanted: Missing) -> None:
-        checkout = till.checkout_row(tx.connection, wanted.checkout_id)
+    def _want(self, account: Account, wanted: Missing) -> None:
+        order, checkout = account.order, account.checkout(wanted.checkout_id)
         match wanted.want:
             case Want.OPEN:
-                lines = lines_with_names(tx.connection, order["id"])
+                lines = lines_with_names(account.tx.connection, order["id"])
                 body = session_body(order, lines, checkout["id"], checkout["expires_at"], self.stripe, self.success_url)
-                till.add_call(tx, Want.OPEN, checkout, body)
+                account.add_call(Want.OPEN, checkout, body)
             case Want.EXPIRE | Want.CAPTURE:
-                till.add_call(tx, wanted.want, checkout, {})
+                account.add_call(wanted.want, checkout, {})
             case Want.VOID:
-                till.add_call(tx, Want.VOID, checkout, void_body())
+                account.add_call(Want.VOID, checkout, void_body())
             case Want.REFUND:
-                refund_id = wanted.refund_id or insert_refund(
-                    tx,
-                    order,
-                    wanted.amount,
-                    cause=wanted.cause,
-                    reason=order["cancel_reason"] or "this order was paid twice",
-                    checkout_id=checkout["id"],
-                )
-                body = refund_body(refund_row(tx.connection, refund_id), checkout["intent_id"])
-                till.add_call(tx, Want.REFUND, checkout, body, refund_id)
+                if wanted.refund_id is None:
+                    reason = order["cancel_reason"] or "this order was paid twice"
+                    refund = account.add_refund(wanted.amount, cause=wanted.cause, reason=reason, checkout_id=checkout["id"])
+                else:
+                    refund = account.refund(wanted.refund_id)
+                account.add_call(Want.REFUND, checkout, refund_body(refund, checkout["intent_id"]), refund["id"])
 
     def open_checkout(self, tx: Tx, order: Row) -> None:
         """Want a new place to pay."""
-        lasts = min(timedelta(hours=self.stripe.session_hours), LONGEST_SESSION)
-        till.new_checkout(tx, order, tx.world.now() + lasts)
-        clear_attention(tx, order["id"], "checkout_failed")
-        self.settle(tx, order["id"])
+        account = Account(tx, keep_attention(tx, order, "checkout_failed", None))
+        account.add_checkout(tx.world.now() + min(timedelta(hours=self.stripe.session_hours), LONGEST_SESSION))
+        self._settle(account)
 
-    def keepable(self, tx: Tx, order: Row, checkout: Row) -> int:
+    def keepable(self, account: Account, checkout: Row) -> int:
         """What of a checkout's money could still be given back."""
-        refunds = [refund_facts(row) for row in refunds_by_age(tx.connection, order["id"])]
-        return kept(checkout_facts(checkout), refunds)
+        return kept(checkout_facts(checkout), [refund_facts(row) for row in account.refunds])
 
 
 def _pointless(want: Want, state: CheckoutState) -> bool:

@@ -12,7 +12,7 @@ from farmd.store.order_lists import order_row
 from farmd.store.refunds import lower, move_refund, owed, refund_row, refunds_by_age
 from farmd.store.rows import Row
 from farmd.store.sales import fold_money, insert_refund, record_payment
-from farmd.store.transitions import clear_attention, raise_attention
+from farmd.store.transitions import keep_attention, raise_attention
 
 
 class ManualPayments:
@@ -88,8 +88,8 @@ class ManualPayments:
         order = order_row(tx.connection, order_id)
         status = payment_status(MoneyFacts(paid=True, captured=order["captured"], refunded=refunded, owed=debt))
         if refunded >= order["captured"]:
-            clear_attention(tx, order_id, "refund_due")
-        fold_money(tx, order_id, refunded=refunded, payment_status=status.value)
+            order = keep_attention(tx, order, "refund_due", None)
+        fold_money(tx, order, refunded=refunded, payment_status=status.value)
 
     async def opened(self, _order_id: str, _patience: float, /) -> bool:
         """There is nothing to wait for."""

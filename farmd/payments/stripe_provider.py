@@ -5,6 +5,7 @@ from farmd.domain.catalog import Problem
 from farmd.domain.money import card_coin, to_text
 from farmd.domain.refusals import NotNow, Unacceptable
 from farmd.domain.till import CheckoutState, RefundState
+from farmd.payments.account import Account
 from farmd.payments.ledger import Ledger
 from farmd.payments.till import Till
 from farmd.store import till
@@ -29,10 +30,10 @@ class StripePayments:
         """Want a new place to pay, unless there is one. Raises `NotNow` when there is nothing to pay any more."""
         if order["cancelled_at"] is not None:
             raise NotNow("order_cancelled", f"order {order['id']} was cancelled; place a new one")
-        checkouts = till.checkouts_of(tx.connection, order["id"])
-        if order["paid_at"] is not None or any(self._ledger.keepable(tx, order, row) for row in checkouts):
+        account = Account(tx, order)
+        if order["paid_at"] is not None or any(self._ledger.keepable(account, row) for row in account.checkouts):
             raise NotNow("already_paid", f"order {order['id']} is paid already")
-        for row in checkouts:
+        for row in account.checkouts:
             if row["state"] == CheckoutState.OPEN and row["expires_at"] <= tx.world.now():
                 till.change_checkout(tx, row, state=CheckoutState.EXPIRED.value)
                 till.look_soon(tx, [row["id"]])  # should it have been paid in its last moment, the look finds out
@@ -69,8 +70,9 @@ class StripePayments:
         if amount % coin:
             step = f"{to_text(coin, order['currency'])} {order['currency']}"
             raise Unacceptable("invalid", [Problem("/amount", f"a card can be given back whole steps of {step} only")])
-        paid = [row for row in till.checkouts_of(tx.connection, order["id"]) if row["state"] == CheckoutState.PAID]
-        left = {row["id"]: self._ledger.keepable(tx, order, row) for row in paid}
+        account = Account(tx, order)
+        paid = [row for row in account.checkouts if row["state"] == CheckoutState.PAID]
+        left = {row["id"]: self._ledger.keepable(account, row) for row in paid}
         best = max(paid, key=lambda row: (left[row["id"]] >= amount, row["id"] == order["paid_by"], left[row["id"]]), default=None)
         most = left[best["id"]] if best is not None else 0
         if best is None or most < amount:

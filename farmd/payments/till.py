@@ -15,6 +15,7 @@ import structlog
 
 from farmd.domain.ports import World
 from farmd.domain.till import CheckoutState, Sighting, Want
+from farmd.payments.account import Account
 from farmd.payments.alone import each_alone
 from farmd.payments.complaints import complain_of_calls
 from farmd.payments.ledger import Ledger, Refusal
@@ -75,16 +76,16 @@ class Till:
         if self._capturing:
             await each_alone(self._store, await self._store.read(till.ready_for_capture), self._ledger.settle)
         now, free = self._world.now(), AT_ONCE - len(self._busy)
-        if free > 0:
-            busy = tuple(self._busy)
-            found = await self._store.read(lambda c: till.due(c, now, busy, AT_ONCE * 2))
-            for order_id, (calls, looks) in list(found.items())[:free]:
-                task = asyncio.create_task(self._serve(order_id, calls, looks), name=f"till {order_id}")
-                self._busy[order_id] = task
-                task.add_done_callback(partial(self._done, order_id))
-        if len(self._busy) >= AT_ONCE:
+        if free <= 0:
             return LOOK_AGAIN  # the first hand that is free rings
-        upcoming = await self._store.read(partial(till.next_due, busy=tuple(self._busy)))
+        busy = tuple(self._busy)
+        found, upcoming = await self._store.read(lambda c: till.work_for(c, now, busy, free))
+        for order_id, (calls, looks) in found.items():
+            task = asyncio.create_task(self._serve(order_id, calls, looks), name=f"till {order_id}")
+            self._busy[order_id] = task
+            task.add_done_callback(partial(self._done, order_id))
+        if len(self._busy) >= AT_ONCE:
+            return LOOK_AGAIN
         return LOOK_AGAIN if upcoming is None else min(max((upcoming - now).total_seconds(), 0.01), LOOK_AGAIN)
 
     def _done(self, order_id: str, _task: "asyncio.Task[None]") -> None:
@@ -129,10 +130,9 @@ class Till:
 
     async def _call(self, call: Row) -> None:
         """One request: committed as sent, sent, and its answer committed."""
-        call = await self._store.read(lambda c: till.call_row(c, call["id"]))
+        call, checkout = await self._store.read(partial(till.call_with_checkout, call_id=call["id"]))
         if call["state"] != "WANTED":
             return
-        checkout = await self._store.read(lambda c: till.checkout_row(c, call["checkout_id"]))
         if await self._settled_otherwise(call, checkout):
             return
         call = await self._store.write(lambda tx: till.call_leaves(tx, call))
@@ -228,11 +228,12 @@ class Till:
         refund = refund_seen(answer) if kind is Want.REFUND else None
 
         def write(tx: Tx) -> None:
-            till.close_call(tx, till.call_row(tx.connection, call["id"]), "DONE")
+            account = Account.of(tx, call["order_id"])
+            account.close_call(till.call_row(tx.connection, call["id"]), "DONE")
             if opened is not None and opened.session_id:
-                self._ledger.book(tx, checkout["id"], opened)
+                self._ledger.book(account, checkout["id"], opened)
             elif refund is not None:
-                self._ledger.book_refund(tx, checkout["id"], refund)
+                self._ledger.book_refund(account, checkout["id"], refund)
             if opened is None:
                 till.look_soon(tx, [checkout["id"]])
 
@@ -243,7 +244,7 @@ class Till:
     async def _later(self, call: Row, seconds: float, why: str) -> None:
         def write(tx: Tx) -> None:
             till.call_waits(tx, till.call_row(tx.connection, call["id"]), seconds, why)
-            complain_of_calls(tx, call["order_id"])
+            complain_of_calls(Account.of(tx, call["order_id"]))
 
         await self._store.write(write)
 
@@ -283,10 +284,10 @@ class Till:
             return False
 
         def write(tx: Tx) -> None:
-            alone = till.untouched(tx, checkout)
-            self._ledger.book(tx, checkout_id, seen, refusal)
+            account, alone = Account.of(tx, checkout["order_id"]), till.untouched(tx, checkout)
+            self._ledger.book(account, checkout_id, seen, refusal)
             if alone:
-                till.plan_look(tx, checkout_id, self._ledger.next_look(tx, checkout_id))
+                till.plan_look(tx, checkout_id, self._ledger.next_look(account, checkout_id))
 
         await self._store.write(write)
         return True
@@ -312,5 +313,6 @@ class Till:
 def _renew(tx: Tx, call_id: str) -> None:
     """The same request under a new key."""
     call = till.call_row(tx.connection, call_id)
-    till.close_call(tx, call, "DROPPED", "asked anew under another key")
-    till.add_call(tx, Want(call["kind"]), till.checkout_row(tx.connection, call["checkout_id"]), call["body"])
+    account = Account.of(tx, call["order_id"])
+    account.close_call(call, "DROPPED", "asked anew under another key")
+    account.add_call(Want(call["kind"]), account.checkout(call["checkout_id"]), call["body"])

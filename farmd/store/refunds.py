@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from farmd.domain.till import RefundState
 from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.rows import Row, change, get
+
+_BY_AGE = select(t.refunds).where(t.refunds.c.order_id == bindparam("order")).order_by(t.refunds.c.created_at, t.refunds.c.id)
 
 
 def refund_row(connection: Connection, refund_id: str) -> Row:
@@ -18,8 +20,7 @@ def refund_row(connection: Connection, refund_id: str) -> Row:
 
 def refunds_by_age(connection: Connection, order_id: str) -> Sequence[Row]:
     """Every refund of an order, oldest first."""
-    mine = select(t.refunds).where(t.refunds.c.order_id == order_id).order_by(t.refunds.c.created_at, t.refunds.c.id)
-    return connection.execute(mine).mappings().all()
+    return connection.execute(_BY_AGE, {"order": order_id}).mappings().all()
 
 
 def owed(connection: Connection, order_id: str) -> Row | None:

@@ -3,9 +3,10 @@
 Everything else in the store is built of these, so that no update ever goes past the compare-and-set.
 """
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, insert, select, update
 
 from farmd.store.engine import Conflict, Tx
 
@@ -30,10 +31,16 @@ _NAMES = {
 }
 
 
+@cache
+def _by_key(table: Table) -> Select[Any]:
+    """Built once: composing a statement costs more than SQLite takes to carry it out."""
+    (column,) = table.primary_key.columns
+    return select(table).where(column == bindparam("key"))
+
+
 def find(connection: Connection, table: Table, key: str) -> Row | None:
     """The row with this primary key, or None."""
-    (column,) = table.primary_key.columns
-    return connection.execute(select(table).where(column == key)).mappings().first()
+    return connection.execute(_by_key(table), {"key": key}).mappings().first()
 
 
 def get(connection: Connection, table: Table, key: str) -> Row:
@@ -44,9 +51,9 @@ def get(connection: Connection, table: Table, key: str) -> Row:
     return row
 
 
-def add(tx: Tx, table: Table, **values: Any) -> None:
-    """Insert a row."""
-    tx.connection.execute(insert(table).values(**values))
+def add(tx: Tx, table: Table, **values: Any) -> Row:
+    """Insert a row, and return it with everything that was left to its column."""
+    return tx.connection.execute(insert(table).values(**values).returning(table)).mappings().one()
 
 
 def change(tx: Tx, table: Table, row: Row, **values: Any) -> Row:
@@ -59,6 +66,7 @@ def change(tx: Tx, table: Table, row: Row, **values: Any) -> Row:
     statement = update(table).where(column == row[column.name]).values(**values)
     if "version" in table.c:
         statement = statement.where(table.c.version == row["version"])
-    if tx.connection.execute(statement).rowcount != 1:
+    changed = tx.connection.execute(statement.returning(table)).mappings().first()
+    if changed is None:
         raise Conflict(f"{table.name} {row[column.name]} was changed by somebody else meanwhile")
-    return get(tx.connection, table, row[column.name])
+    return changed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 
 from farmd.domain.lifecycle import ATTEMPT_UNSETTLED, JobSignal, JobState, OrderStatus, PaymentStatus
 from farmd.domain.pricing import Quote
@@ -35,7 +35,7 @@ class NewOrder:
 def insert_order(tx: Tx, new: NewOrder) -> str:
     """Write the order with its lines and `order.created`; returns its id."""
     order_id, now, quote = tx.world.new_id("ord"), tx.world.now(), new.quote
-    add(
+    order = add(
         tx,
         t.orders,
         id=order_id,
@@ -65,36 +65,38 @@ def insert_order(tx: Tx, new: NewOrder) -> str:
         created_at=now,
         updated_at=now,
     )
-    for position, line in enumerate(quote.lines):
-        add(
-            tx,
-            t.line_items,
-            id=tx.world.new_id("li"),
-            order_id=order_id,
-            position=position,
-            sku_id=line.sku_id,
-            quantity=line.quantity,
-            unit_price=line.unit_price,
-            total=line.total,
-            tax=line.tax,
-            options=dict(line.options),
-        )
-    announce(tx, order_id, OrderStatus.PENDING_PAYMENT, previous=None)
+    lines = [
+        {
+            "id": tx.world.new_id("li"),
+            "order_id": order_id,
+            "position": position,
+            "sku_id": line.sku_id,
+            "quantity": line.quantity,
+            "unit_price": line.unit_price,
+            "total": line.total,
+            "tax": line.tax,
+            "options": dict(line.options),
+        }
+        for position, line in enumerate(quote.lines)
+    ]
+    tx.connection.execute(insert(t.line_items), lines)
+    announce(tx, order, previous=None)
     return order_id
 
 
-def record_payment(tx: Tx, order: Row, reference: str | None, **money: Any) -> None:
+def record_payment(tx: Tx, order: Row, reference: str | None, **money: Any) -> Row:
     """The money is in, or promised for certain: the order is paid and each line becomes a job, in one commit. `money` are the
-    order's columns that say how it is paid."""
-    change(tx, t.orders, order, paid_at=tx.world.now(), payment_reference=reference, **money)
+    order's columns that say how it is paid. Returns the order as it is then."""
+    order = change(tx, t.orders, order, paid_at=tx.world.now(), payment_reference=reference, **money)
     lines = tx.connection.execute(
         select(t.line_items).where(t.line_items.c.order_id == order["id"]).order_by(t.line_items.c.position)
     )
     made = [(_insert_job(tx, order, line), line) for line in lines.mappings().all()]
-    refold(tx, order["id"])
+    order = refold(tx, order)
     for job_id, line in made:
         emit(tx, "job.created", order_id=order["id"], jobId=job_id, lineItemId=line["id"], quantity=line["quantity"])
     tx.wake("jobs")
+    return order
 
 
 def _insert_job(tx: Tx, order: Row, line: Row) -> str:
@@ -172,7 +174,7 @@ def record_cancellation(tx: Tx, order: Row, reason: str, give_back: Callable[[Tx
     give_back(tx, order["id"])
     for job in jobs:
         cancel_job(tx, get(tx.connection, t.jobs, job["id"]), reason)
-    refold(tx, order["id"])
+    refold(tx, get(tx.connection, t.orders, order["id"]))
 
 
 def insert_refund(
@@ -208,12 +210,11 @@ def record_shipment(tx: Tx, order: Row, carrier: str | None, tracking_number: st
     touch_order(tx, order, shipped_at=tx.world.now(), carrier=carrier, tracking_number=tracking_number)
 
 
-def fold_money(tx: Tx, order_id: str, **money: Any) -> None:
-    """Write what an order's money has come to, if that is anything new. The status follows, except where a cancellation is being
-    written: its own end tells of it."""
-    order = get(tx.connection, t.orders, order_id)
+def fold_money(tx: Tx, order: Row, **money: Any) -> Row:
+    """Write what an order's money has come to, if that is anything new, and return the order as it is then. The status follows,
+    except where a cancellation is being written: its own end tells of it."""
     changes = {key: value for key, value in money.items() if order[key] != value}
     if changes:
-        change(tx, t.orders, order, **changes)
-    if order["cancelled_at"] is None or order["status"] == OrderStatus.CANCELLED:
-        refold(tx, order_id)
+        order = change(tx, t.orders, order, **changes)
+    told = order["cancelled_at"] is None or order["status"] == OrderStatus.CANCELLED
+    return refold(tx, order) if told else order

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, union, update
+from sqlalchemy import Connection, bindparam, func, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobState
 from farmd.domain.till import CheckoutState, RefundState, Want
 from farmd.store import tables as t
+from farmd.store.columns import UtcDateTime
 from farmd.store.engine import Tx
 from farmd.store.rows import Row, add, change, find, get
 
@@ -21,6 +22,20 @@ LONGEST_WAIT = 900.0
 TOPIC, INBOX = "till", "inbox"
 """Ring when there is something to ask the provider, and when it told something."""
 _calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
+_CHECKOUTS_OF = select(t.checkouts).where(_checkouts.order_id == bindparam("order")).order_by(_checkouts.number)
+_WANTED_OF = (
+    select(t.payment_calls).where(_calls.order_id == bindparam("order"), _calls.state == "WANTED").order_by(_calls.created_at)
+)
+
+_REFUSED = select(func.count()).where(_calls.purpose == bindparam("purpose"), _calls.state == "REFUSED")
+_FREE_CALL = (_calls.state == "WANTED") & _calls.order_id.not_in(bindparam("busy", expanding=True))
+_FREE_LOOK = _checkouts.order_id.not_in(bindparam("busy", expanding=True))
+_NOW = bindparam("now", type_=UtcDateTime())
+_DUE_CALLS = select(t.payment_calls).where(_FREE_CALL, _calls.next_at <= _NOW).order_by(_calls.next_at).limit(bindparam("limit"))
+_DUE_LOOKS = (
+    select(t.checkouts).where(_FREE_LOOK, _checkouts.look_at <= _NOW).order_by(_checkouts.look_at).limit(bindparam("limit"))
+)
+_NEXT_CALL, _NEXT_LOOK = select(func.min(_calls.next_at)).where(_FREE_CALL), select(func.min(_checkouts.look_at)).where(_FREE_LOOK)
 
 
 # checkouts
@@ -28,14 +43,14 @@ _calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
 
 def new_checkout(tx: Tx, order: Row, expires_at: datetime) -> Row:
     """A place to pay that is still to be opened."""
-    number = select(func.coalesce(func.max(_checkouts.number), 0)).where(_checkouts.order_id == order["id"])
-    checkout_id, now = tx.world.new_id("co"), tx.world.now()
-    add(
+    number = select(func.coalesce(func.max(_checkouts.number), 0) + 1).where(_checkouts.order_id == order["id"])
+    now = tx.world.now()
+    return add(
         tx,
         t.checkouts,
-        id=checkout_id,
+        id=tx.world.new_id("co"),
         order_id=order["id"],
-        number=int(tx.connection.execute(number).scalar_one()) + 1,
+        number=number.scalar_subquery(),
         state=CheckoutState.WANTED.value,
         total=order["total"],
         currency=order["currency"],
@@ -44,13 +59,11 @@ def new_checkout(tx: Tx, order: Row, expires_at: datetime) -> Row:
         created_at=now,
         updated_at=now,
     )
-    return get(tx.connection, t.checkouts, checkout_id)
 
 
 def checkouts_of(connection: Connection, order_id: str) -> Sequence[Row]:
     """Every place where an order could or can be paid, oldest first."""
-    mine = select(t.checkouts).where(_checkouts.order_id == order_id).order_by(_checkouts.number)
-    return connection.execute(mine).mappings().all()
+    return connection.execute(_CHECKOUTS_OF, {"order": order_id}).mappings().all()
 
 
 def checkout_row(connection: Connection, checkout_id: str) -> Row:
@@ -58,10 +71,10 @@ def checkout_row(connection: Connection, checkout_id: str) -> Row:
     return get(connection, t.checkouts, checkout_id)
 
 
-def change_checkout(tx: Tx, checkout: Row, **values: Any) -> None:
-    """Write what is new of a checkout, if anything is. Raises `Conflict`."""
-    if any(checkout[key] != value for key, value in values.items()):
-        change(tx, t.checkouts, checkout, **values)
+def change_checkout(tx: Tx, checkout: Row, **values: Any) -> Row:
+    """Write what is new of a checkout, if anything is, and return it as it is then. Raises `Conflict`."""
+    changes = {key: value for key, value in values.items() if checkout[key] != value}
+    return change(tx, t.checkouts, checkout, **changes) if changes else checkout
 
 
 def look_soon(tx: Tx, checkout_ids: Collection[str]) -> None:
@@ -142,16 +155,17 @@ def ready_for_capture(connection: Connection) -> Sequence[str]:
 
 def add_call(
     tx: Tx, kind: Want, checkout: Row, body: Mapping[str, Any], refund_id: str | None = None, *, wait: float = 0.0
-) -> None:
-    """Want something of the provider, in `wait` seconds, and later the more often the same was refused before. Nothing when it is
-    wanted already."""
-    refusals = refused_before(tx.connection, f"{kind.value}:{refund_id or checkout['id']}")
+) -> Row | None:
+    """Want something of the provider, in `wait` seconds, and later the more often the same was refused before. None, and nothing
+    written, when it is wanted already."""
+    purpose = f"{kind.value}:{refund_id or checkout['id']}"
+    refusals = refused_before(tx.connection, purpose)
     wait = max(wait, min(2.0**refusals, LONGEST_WAIT)) if refusals else wait
     call_id, now = tx.world.new_id("call"), tx.world.now()
     values = {
         "id": call_id,
         "kind": kind.value,
-        "purpose": f"{kind.value}:{refund_id or checkout['id']}",
+        "purpose": purpose,
         "order_id": checkout["order_id"],
         "checkout_id": checkout["id"],
         "refund_id": refund_id,
@@ -162,15 +176,21 @@ def add_call(
         "version": 1,
         "created_at": now,
     }
-    if _wanted(tx.connection, values["purpose"]) is None:
-        tx.connection.execute(insert(t.payment_calls).values(values))
+    new = _dialect(tx).insert(t.payment_calls).values(values).on_conflict_do_nothing().returning(t.payment_calls)
+    call: Row | None = tx.connection.execute(new).mappings().first()
+    if call is not None:
         tx.wake(TOPIC)
+    return call
+
+
+def _dialect(tx: Tx) -> Any:
+    """Where `insert` knows what to do about a row that is there already."""
+    return postgresql if tx.connection.dialect.name == "postgresql" else sqlite
 
 
 def refused_before(connection: Connection, purpose: str) -> int:
     """How often the provider refused a request for this purpose."""
-    mine = (_calls.purpose == purpose) & (_calls.state == "REFUSED")
-    return int(connection.execute(select(func.count()).where(mine)).scalar_one())
+    return int(connection.execute(_REFUSED, {"purpose": purpose}).scalar_one())
 
 
 def tries_of(connection: Connection, call: Row) -> int:
@@ -185,20 +205,20 @@ def last_error(connection: Connection, call: Row) -> str:
     return call["error"] or connection.execute(latest.limit(1)).scalar() or "no reason given"
 
 
-def _wanted(connection: Connection, purpose: str) -> Row | None:
-    query = select(t.payment_calls).where(_calls.purpose == purpose, _calls.state == "WANTED")
-    return connection.execute(query).mappings().first()
-
-
 def wanted_calls(connection: Connection, order_id: str) -> Sequence[Row]:
     """What is still to be asked for an order."""
-    query = select(t.payment_calls).where(_calls.order_id == order_id, _calls.state == "WANTED").order_by(_calls.created_at)
-    return connection.execute(query).mappings().all()
+    return connection.execute(_WANTED_OF, {"order": order_id}).mappings().all()
 
 
 def call_row(connection: Connection, call_id: str) -> Row:
     """One request. Raises `Missing`."""
     return get(connection, t.payment_calls, call_id)
+
+
+def call_with_checkout(connection: Connection, call_id: str) -> tuple[Row, Row]:
+    """A request and the checkout it is about. Raises `Missing`."""
+    call = call_row(connection, call_id)
+    return call, checkout_row(connection, call["checkout_id"])
 
 
 def call_leaves(tx: Tx, call: Row) -> Row:
@@ -225,21 +245,24 @@ def close_call(tx: Tx, call: Row, state: str, error: str | None = None) -> None:
 
 def due(connection: Connection, now: datetime, busy: Collection[str], limit: int) -> dict[str, tuple[list[Row], list[Row]]]:
     """What is due by order: requests and checkouts to look at. Orders in `busy` are left out."""
-    calls = select(t.payment_calls).where(_calls.state == "WANTED", _calls.next_at <= now, _calls.order_id.not_in(busy))
-    looks = select(t.checkouts).where(_checkouts.look_at <= now, _checkouts.order_id.not_in(busy))
     found: dict[str, tuple[list[Row], list[Row]]] = {}
-    for row in connection.execute(calls.order_by(_calls.next_at).limit(limit)).mappings():
-        found.setdefault(row["order_id"], ([], []))[0].append(row)
-    for row in connection.execute(looks.order_by(_checkouts.look_at).limit(limit)).mappings():
-        found.setdefault(row["order_id"], ([], []))[1].append(row)
+    for place, query in enumerate((_DUE_CALLS, _DUE_LOOKS)):
+        for row in connection.execute(query, {"now": now, "busy": list(busy), "limit": limit}).mappings():
+            found.setdefault(row["order_id"], ([], []))[place].append(row)
     return found
+
+
+def work_for(
+    connection: Connection, now: datetime, busy: Collection[str], hands: int
+) -> tuple[dict[str, tuple[list[Row], list[Row]]], datetime | None]:
+    """What is due (see `due`) of as many orders as there are hands, and when anything else is if a hand is left."""
+    found = dict(list(due(connection, now, busy, 2 * hands).items())[:hands])
+    return found, None if len(found) == hands else next_due(connection, (*busy, *found))
 
 
 def next_due(connection: Connection, busy: Collection[str]) -> datetime | None:
     """When the next request or look of any order that is not in `busy` is due."""
-    calls = select(func.min(_calls.next_at)).where(_calls.state == "WANTED", _calls.order_id.not_in(busy))
-    looks = select(func.min(_checkouts.look_at)).where(_checkouts.order_id.not_in(busy))
-    moments = [connection.execute(query).scalar_one() for query in (calls, looks)]
+    moments = [connection.execute(query, {"busy": list(busy)}).scalar_one() for query in (_NEXT_CALL, _NEXT_LOOK)]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -277,9 +300,8 @@ def paid_without_jobs(connection: Connection) -> Sequence[str]:
 
 def keep_message(tx: Tx, event_id: str, kind: str, hint: Mapping[str, Any], told_at: datetime) -> bool:
     """Put a message into the inbox; False when it is there already."""
-    dialect: Any = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
     values = {"id": event_id, "type": kind, "state": "NEW", "hint": dict(hint), "told_at": told_at, "received_at": tx.world.now()}
-    fresh = tx.connection.execute(dialect.insert(t.inbox).values(values).on_conflict_do_nothing()).rowcount == 1
+    fresh = tx.connection.execute(_dialect(tx).insert(t.inbox).values(values).on_conflict_do_nothing()).rowcount == 1
     if fresh:
         tx.wake(INBOX)
     return fresh

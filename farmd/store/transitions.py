@@ -27,7 +27,7 @@ from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
 from farmd.store.rows import Row, change, get
-from farmd.store.views import order_view, units
+from farmd.store.views import order_views, units
 
 _JOB_EVENTS = {
     JobState.QUEUED: "job.queued",
@@ -60,7 +60,7 @@ def advance_job(tx: Tx, job: Row, signal: JobSignal, *, reason: str | None = Non
             units=units(moved),
             reason=reason,
         )
-    refold(tx, job["order_id"])
+    refold(tx, get(tx.connection, t.orders, job["order_id"]))
     tx.wake("jobs")
     return moved
 
@@ -114,68 +114,68 @@ def _furthest_told(tx: Tx, order_id: str) -> OrderStatus:
     return entered[-1] if entered else OrderStatus.PENDING_PAYMENT
 
 
-def refold(tx: Tx, order_id: str) -> None:
-    """Recompute the order's status from its facts; every status entered on the way becomes one event, in order."""
-    order = get(tx.connection, t.orders, order_id)
+def refold(tx: Tx, order: Row) -> Row:
+    """Recompute the order's status from its facts, and return it as it is then; every status entered on the way becomes one event,
+    in order. Raises `Conflict` when `order` is not how the row stands."""
     before = OrderStatus(order["status"])
     for status in path(before, order_status(facts_of(tx, order))):
         order = change(tx, t.orders, order, status=status.value)
-        announce(tx, order_id, status, previous=before)
+        announce(tx, order, previous=before)
         before = status
+    return order
 
 
-def announce(tx: Tx, order_id: str, status: OrderStatus, previous: OrderStatus | None) -> None:
-    """Tell that an order entered `status`; the unique `once` makes a second telling impossible."""
-    event = ORDER_EVENTS[status]
+def announce(tx: Tx, order: Row, previous: OrderStatus | None) -> None:
+    """Tell that an order entered its status; the unique `once` makes a second telling impossible."""
+    event = ORDER_EVENTS[OrderStatus(order["status"])]
+    once = f"{order['id']}:{event}"
     tx.wake("orders")
-    if tx.connection.execute(select(t.events.c.sequence).where(t.events.c.once == f"{order_id}:{event}")).first() is not None:
+    if previous is not None and _is_told(tx, once):
         return  # entered again after the order had been taken back and was not after all
-    view = order_view(tx.connection, order_id)
-    emit(
-        tx,
-        event,
-        order_id=order_id,
-        once=f"{order_id}:{event}",
-        order=view,
-        previousStatus=previous.value if previous else None,
-    )
+    (view,) = order_views(tx.connection, [order])
+    emit(tx, event, order_id=order["id"], once=once, order=view, previousStatus=previous.value if previous else None)
+
+
+def _is_told(tx: Tx, once: str) -> bool:
+    return tx.connection.execute(select(t.events.c.sequence).where(t.events.c.once == once)).first() is not None
 
 
 def touch_order(tx: Tx, order: Row, **changes: Any) -> Row:
     """Record facts about an order (money, shipment, cancellation), then refold it. Never pass `status`."""
     if "status" in changes:
         raise IllegalMove(order["status"], "assigned by hand")
-    change(tx, t.orders, order, **changes)
-    refold(tx, order["id"])
-    return get(tx.connection, t.orders, order["id"])
+    return refold(tx, change(tx, t.orders, order, **changes))
 
 
 def raise_attention(tx: Tx, order_id: str, code: str, detail: str, **where: str) -> None:
     """Put a named reason on the order that a person must look at; the same reason at the same place is told once."""
-    order = get(tx.connection, t.orders, order_id)
-    entry = {"code": code, "detail": detail} | where
-    kept = [old for old in order["attention"] if not _same(old, code, where)]
-    if len(kept) != len(order["attention"]) and entry in order["attention"]:
-        return
-    change(tx, t.orders, order, attention=[*kept, entry])
-    emit(tx, ORDER_ATTENTION, order_id=order_id, attention=entry)
-    tx.wake("orders")
+    _raise(tx, get(tx.connection, t.orders, order_id), {"code": code, "detail": detail} | where, where)
 
 
 def clear_attention(tx: Tx, order_id: str, code: str | None = None, **where: str) -> None:
     """Take back what `raise_attention` put there: one code, or everything at a place."""
-    order = get(tx.connection, t.orders, order_id)
+    _clear(tx, get(tx.connection, t.orders, order_id), code, where)
+
+
+def keep_attention(tx: Tx, order: Row, code: str, detail: str | None) -> Row:
+    """Let this reason stand on the order as long as there is a `detail` to it; returns the order as it is then. Raises `Conflict`
+    when `order` is not how the row stands."""
+    return _clear(tx, order, code, {}) if detail is None else _raise(tx, order, {"code": code, "detail": detail}, {})
+
+
+def _raise(tx: Tx, order: Row, entry: dict[str, str], where: dict[str, str]) -> Row:
+    kept = [old for old in order["attention"] if not _same(old, entry["code"], where)]
+    if len(kept) != len(order["attention"]) and entry in order["attention"]:
+        return order
+    order = change(tx, t.orders, order, attention=[*kept, entry])
+    emit(tx, ORDER_ATTENTION, order_id=order["id"], attention=entry)
+    tx.wake("orders")
+    return order
+
+
+def _clear(tx: Tx, order: Row, code: str | None, where: dict[str, str]) -> Row:
     kept = [old for old in order["attention"] if not _same(old, code, where)]
-    if len(kept) != len(order["attention"]):
-        change(tx, t.orders, order, attention=kept)
-
-
-def keep_attention(tx: Tx, order_id: str, code: str, detail: str | None) -> None:
-    """Let this reason stand on the order as long as there is a `detail` to it."""
-    if detail is not None:
-        raise_attention(tx, order_id, code, detail)
-    else:
-        clear_attention(tx, order_id, code)
+    return order if len(kept) == len(order["attention"]) else change(tx, t.orders, order, attention=kept)
 
 
 def _same(entry: dict[str, Any], code: str | None, where: dict[str, str]) -> bool:

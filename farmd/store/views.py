@@ -38,13 +38,18 @@ def order_views(connection: Connection, rows: Iterable[Row]) -> list[dict[str, A
     ids = [row["id"] for row in rows]
     lines = _grouped(connection, t.line_items, ids, t.line_items.c.position)
     jobs = _grouped(connection, t.jobs, ids, t.jobs.c.id)
-    attempts = _grouped(connection, t.attempts, ids, t.attempts.c.created_at)
-    refunds = _grouped(connection, t.refunds, ids, t.refunds.c.created_at)
-    return [_order(row, lines[row["id"]], jobs[row["id"]], attempts[row["id"]], refunds[row["id"]]) for row in rows]
+    made = [order_id for order_id in ids if jobs[order_id]]
+    attempts = _grouped(connection, t.attempts, made, t.attempts.c.created_at)
+    cancelled = [row["id"] for row in rows if row["cancelled_at"] is not None]
+    refunds = _grouped(connection, t.refunds, cancelled, t.refunds.c.created_at)  # shown nowhere else
+    parts = (lines, jobs, attempts, refunds)
+    return [_order(row, *(part.get(row["id"], []) for part in parts)) for row in rows]
 
 
 def _grouped(connection: Connection, table: Any, order_ids: list[str], by: Any) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {order_id: [] for order_id in order_ids}
+    if not order_ids:
+        return groups
     for row in connection.execute(select(table).where(table.c.order_id.in_(order_ids)).order_by(by)).mappings():
         groups[row["order_id"]].append(row)
     return groups
