@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farmd.config import PrinterSettings, Settings, SlicerSettings, StripeSettings
+from farmd.config_error import ConfigError
 from farmd.config_lines import KeyPath, key_lines
 from farmd.config_models import Document, Printer, Stripe
 from farmd.config_sources import Sources, bare
@@ -38,15 +39,6 @@ EXPECTED = {
     "too_long": "three numbers, [x, y, z] in mm",
 }
 FOUND = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used. `problems` holds every complaint, one line each."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        more = len(self.problems) - 1
-        super().__init__(self.problems[0] + (f" (and {more} more: `farmd doctor` lists them)" if more else ""))
 
 
 @dataclass(frozen=True, slots=True)

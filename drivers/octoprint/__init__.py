@@ -1,11 +1,12 @@
-"""OctoPrint 1.8 and later, over its REST API and push socket. `factory` is what the entry point names."""
+"""OctoPrint 1.8 and later, over its REST API and push socket. `factory` is what the entry point names.
+
+The machinery is loaded with the first printer: a configuration is checked against the option names alone.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from drivers.contract import Check, Driver
-from drivers.octoprint.driver import OctoPrintDriver
-from drivers.octoprint.examine import examine
 
 
 class OctoPrintFactory:
@@ -19,10 +20,14 @@ class OctoPrintFactory:
 
     def create(self, printer_id: str, options: Mapping[str, Any]) -> Driver:
         """See the port."""
+        from drivers.octoprint.driver import OctoPrintDriver
+
         return OctoPrintDriver(printer_id, options.get("url", ""), options.get("api_key", ""))
 
     def examine(self, printer_id: str, options: Mapping[str, Any]) -> AsyncIterator[Check]:  # noqa: ARG002 - the port's
         """See the port."""
+        from drivers.octoprint.examine import examine
+
         return examine(options)
 
 

@@ -11,7 +11,7 @@ from typer import Abort
 from typer.exceptions import TyperException
 
 from farmd.cli.complaint import Complaint
-from farmd.config_file import ConfigError
+from farmd.config_error import ConfigError
 
 
 def main() -> None:

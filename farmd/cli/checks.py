@@ -11,13 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from farmd.config import PrinterSettings, Settings
 from farmd.domain.model import Size
 from farmd.domain.slicing import PrinterClass, SliceOptions, SliceRejected
 from farmd.fleet.drivers import load_factories
-from farmd.payments.examine import examine_stripe
 from farmd.pipeline.profiles import ProfileError, Profiles, load_profiles
 from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.store.engine import StoreFailed, open_engine, quick_check
@@ -115,6 +112,8 @@ async def check_door(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _farmd_answers(settings: Settings) -> bool:
+    import httpx
+
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - read, not bound
     try:
         async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
@@ -165,6 +164,8 @@ async def check_payments(settings: Settings) -> AsyncIterator[Finding]:
     if settings.stripe is None:
         yield Finding("payments", "key", False, "[payments.stripe] api_key is missing: the provider is stripe")
         return
+    from farmd.payments.examine import examine_stripe  # Stripe's library is loaded where money goes through Stripe
+
     async for step in examine_stripe(settings.stripe, settings.currency):
         yield Finding("payments", step.name, step.ok, step.detail)
 

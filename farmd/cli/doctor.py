@@ -23,7 +23,8 @@ from farmd.cli.checks import (
 )
 from farmd.cli.words import settings_of
 from farmd.config import Settings
-from farmd.config_file import ConfigError, locate
+from farmd.config_error import ConfigError
+from farmd.config_file import locate
 
 ROUND = (check_store, check_door, check_slicer, check_profiles, check_payments)
 

@@ -8,8 +8,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from farmd.cli.complaint import Complaint
 from farmd.cli.words import AsJson, ConfigFile, group, settings_of
@@ -49,6 +47,9 @@ def list_all(config: ConfigFile = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"data": shown}))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("name", "role", "customer", "made", "last used", box=None, pad_edge=False, header_style="dim")
     for row in shown:
         table.add_row(*(row[key] or "-" for key in ("name", "role", "customer_id", "created_at", "last_used_at")))

@@ -5,8 +5,6 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from farmd.cli.bodies import read_body, without_nothing
 from farmd.cli.complaint import Complaint
@@ -87,6 +85,9 @@ def model(
 
 def upload(sku: str, file: Path, *, quiet: bool) -> Answer:
     """Send the model, with a bar on a terminal's stderr unless `quiet`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     try:
         size = file.stat().st_size
     except OSError as error:

@@ -1,15 +1,19 @@
-"""The daemon as the command line sees it: HTTP under FARMD_URL with FARMD_API_KEY, and every refusal in one sentence."""
+"""The daemon as the command line sees it: HTTP under FARMD_URL with FARMD_API_KEY, and every refusal in one sentence.
+
+httpx is loaded by the first call: most of the commands that are listed here never make one.
+"""
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from farmd.cli.complaint import Complaint
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8787"
 CHUNK = 256 * 1024
@@ -34,6 +38,8 @@ class Answer:
 
 def ask(method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, **query: Any) -> Answer:
     """One call. Query values that are None are left out. Raises `Complaint`."""
+    import httpx
+
     url = os.environ.get("FARMD_URL", DEFAULT_URL).rstrip("/")
     asked = {key: value for key, value in query.items() if value is not None}
     try:
@@ -48,6 +54,8 @@ def ask(method: str, path: str, body: Any = None, *, headers: dict[str, str] | N
 
 def send_file(path: str, file: Path, progress: Callable[[int], None]) -> Answer:
     """PUT a file as the raw body; `progress` hears how many bytes went with each piece. Raises `Complaint`."""
+    import httpx
+
     url = os.environ.get("FARMD_URL", DEFAULT_URL).rstrip("/")
 
     def pieces() -> Iterator[bytes]:
@@ -78,7 +86,9 @@ def _headers() -> dict[str, str]:
     return {"X-API-Key": key, "User-Agent": "farmd-cli"}
 
 
-def _unreachable(url: str, error: httpx.HTTPError) -> Complaint:
+def _unreachable(url: str, error: "httpx.HTTPError") -> Complaint:
+    import httpx
+
     if isinstance(error, httpx.UnsupportedProtocol):
         return Complaint(f"FARMD_URL must begin with http:// or https://, not {url}")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
@@ -88,7 +98,7 @@ def _unreachable(url: str, error: httpx.HTTPError) -> Complaint:
     return Complaint(f"the connection to {url} broke: {error}; what was asked may still have been done")
 
 
-def _judge(url: str, response: httpx.Response) -> Answer:
+def _judge(url: str, response: "httpx.Response") -> Answer:
     try:
         said = response.json() if response.content else {}
     except ValueError:

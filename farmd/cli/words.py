@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from farmd.config import Settings
-from farmd.config_file import load_settings
+if TYPE_CHECKING:
+    from farmd.config import Settings
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="The configuration; default FARMD_CONFIG or /etc/farmd/farmd.toml.")
@@ -29,8 +29,10 @@ def in_path(text: str) -> str:
     return quote(text, safe="")
 
 
-def settings_of(config: Path | None) -> Settings:
+def settings_of(config: Path | None) -> "Settings":
     """The checked configuration. Raises `ConfigError`."""
-    from farmd.fleet.drivers import option_names  # the drivers' libraries are only loaded by the commands that need them
+    # what checks a configuration, and the drivers' libraries, are only loaded by the commands that need them
+    from farmd.config_file import load_settings
+    from farmd.fleet.drivers import option_names
 
     return load_settings(config, os.environ, option_names())

@@ -2,18 +2,20 @@
 
 Migrations run under the same lock a writer takes, so two processes that start together (the daemon and `farmd keys`) do not both
 migrate. A store written by a newer farmd is refused: an old program must never guess at new columns.
+
+Alembic is only loaded to migrate: almost every start finds that there is nothing to do, in less time than loading it takes.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from farmd.store.engine import StoreFailed
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x6661726D64  # "farmd", the advisory lock's number on PostgreSQL
@@ -23,8 +25,10 @@ class SchemaTooNew(StoreFailed):
     """The store was last used by a newer farmd."""
 
 
-def migrations_config(connection: Connection | None = None) -> Config:
+def migrations_config(connection: Connection | None = None) -> "Config":
     """Alembic's configuration, built in code: there is no alembic.ini."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -33,19 +37,31 @@ def migrations_config(connection: Connection | None = None) -> Config:
 
 def newest() -> str:
     """The revision this farmd works with."""
-    head = ScriptDirectory.from_config(migrations_config()).get_current_head()
-    if head is None:
+    return _known()[-1]
+
+
+def _known() -> list[str]:
+    """Every revision this farmd has a migration to, oldest first; the files are called after them."""
+    known = sorted(file.name.partition("_")[0] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    if not known:
         raise RuntimeError(f"no migrations in {_MIGRATIONS}: the installation is incomplete")
-    return head
+    return known
 
 
 def revision(engine: Engine) -> str | None:
     """The revision the store stands at; None for an empty one. Raises `StoreFailed` when it cannot be read."""
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return _stands_at(connection)
     except SQLAlchemyError as error:
         raise StoreFailed(_explain(engine, error)) from error
+
+
+def _stands_at(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 def check(engine: Engine) -> None:
@@ -60,7 +76,12 @@ def upgrade(engine: Engine, to: str = "head") -> None:
         with engine.connect().execution_options(writer=True) as connection, connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-            _refuse_newer(MigrationContext.configure(connection).get_current_revision())
+            current = _stands_at(connection)
+            _refuse_newer(current)
+            if to == "head" and current == newest():
+                return
+            from alembic import command
+
             command.upgrade(migrations_config(connection), to)
     except SQLAlchemyError as error:
         raise StoreFailed(_explain(engine, error)) from error
@@ -75,8 +96,7 @@ def _make_folder(engine: Engine) -> None:
 
 
 def _refuse_newer(current: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(migrations_config()).walk_revisions()}
-    if current is not None and current not in known:
+    if current is not None and current not in _known():
         raise SchemaTooNew(
             f"the store was written by a newer farmd (revision {current}, this one knows up to {newest()}): "
             "install that version again, or restore a backup made before it"
