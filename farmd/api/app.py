@@ -36,7 +36,6 @@ def create_app(rooms: Rooms, *pages: APIRouter) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        strict_content_type=False,
     )
     keys = KeyRing(rooms.store, rooms.world)
     app.state.rooms, app.state.keys = rooms, keys

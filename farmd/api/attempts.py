@@ -2,13 +2,13 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from farmd.api.answers import answer
 from farmd.api.auth import Caller, operator
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.api.job_views import attempt_view
 from farmd.store import tables as t
@@ -16,7 +16,7 @@ from farmd.store.engine import Tx
 from farmd.store.rows import get
 from farmd.store.work import resolve_attempt
 
-router = APIRouter(tags=["attempts"], route_class=ExactRoute)
+router = json_router(tags=["attempts"])
 
 
 class Resolve(BaseModel):

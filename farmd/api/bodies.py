@@ -6,10 +6,11 @@ A number such as 0.1 becomes a `Decimal`, never a float; NaN, lone surrogates, b
 import json
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import orjson
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
@@ -31,6 +32,11 @@ class ExactRequest(Request):
 
     async def json(self) -> Any:
         return parse(await self.body())
+
+
+def json_router(tags: list[str | Enum]) -> APIRouter:
+    """A router whose bodies are JSON, whether their sender says so or not; the door has refused those that say otherwise."""
+    return APIRouter(tags=tags, route_class=ExactRoute, strict_content_type=False)
 
 
 class ExactRoute(APIRoute):

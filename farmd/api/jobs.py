@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from farmd.api.answers import answer
 from farmd.api.auth import Caller, anyone, operator
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.api.job_views import job_view, job_views
 from farmd.api.problems import Problem
@@ -21,7 +21,7 @@ from farmd.store.rows import Missing, get
 from farmd.store.work import retry_job, withdraw_job
 from farmd.store.work_lists import Connection, job_page, owner_of
 
-router = APIRouter(tags=["jobs"], route_class=ExactRoute)
+router = json_router(tags=["jobs"])
 
 LAST_PAGE = 1_000_000
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]

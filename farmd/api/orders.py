@@ -6,12 +6,12 @@ A handler reads the request, asks the rooms, and shows the order; another custom
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from farmd.api.answers import answer, money
 from farmd.api.auth import Caller, anyone, operator
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.api.job_views import show_live
 from farmd.api.paging import PageNumber, PageSize, paging, read_cursor, write_cursor
@@ -32,7 +32,7 @@ from farmd.store.order_lists import Filter, Page, order_page, order_row, timelin
 from farmd.store.rows import Missing, Row
 from farmd.store.views import order_view
 
-router = APIRouter(tags=["orders"], route_class=ExactRoute)
+router = json_router(tags=["orders"])
 
 Anyone = Annotated[Caller, Depends(anyone)]
 Operator = Annotated[Caller, Depends(operator)]

@@ -7,13 +7,13 @@ not exist here.
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from starlette.responses import Response
 
 from farmd.api.answers import answer
 from farmd.api.auth import Caller, operator
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.domain.catalog import COLOR
 from farmd.fleet.panel import panel, panels
@@ -22,7 +22,7 @@ from farmd.store.printing import clear_bed
 from farmd.store.rows import Missing
 from farmd.store.work import ask_printer, disable_printer, enable_printer, load_printer
 
-router = APIRouter(tags=["printers"], route_class=ExactRoute)
+router = json_router(tags=["printers"])
 
 
 def _color(value: str) -> str:

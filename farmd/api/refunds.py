@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from farmd.api.answers import answer, money
 from farmd.api.auth import Caller, anyone, operator
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.api.orders import present, visible
 from farmd.api.schemas import RefundIn
@@ -22,7 +22,7 @@ from farmd.store.refunds import refund_row, refunds_by_age
 from farmd.store.rows import Row
 from farmd.store.views import iso, order_view
 
-router = APIRouter(tags=["orders"], route_class=ExactRoute)
+router = json_router(tags=["orders"])
 
 
 def show_refund(refund: Row, currency: str) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from farmd.api.answers import answer, money
 from farmd.api.auth import Caller, admin, anyone
-from farmd.api.bodies import ExactRoute
+from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.api.paging import PageNumber, PageSize, paging
 from farmd.api.schemas import OptionIn, SkuIn, SkuPatch
@@ -24,7 +24,7 @@ from farmd.store.engine import Tx
 from farmd.store.rows import Missing, Row
 from farmd.store.views import iso
 
-router = APIRouter(tags=["skus"], route_class=ExactRoute)
+router = json_router(tags=["skus"])
 
 Anyone = Annotated[Caller, Depends(anyone)]
 Admin = Annotated[Caller, Depends(admin)]

@@ -25,8 +25,9 @@ from farmd.store.subscriptions import NewWebhook
 from farmd.store.views import iso
 
 HIDDEN = "***"
-reader = APIRouter(prefix="/api/webhooks", tags=["webhooks"], dependencies=[Depends(operator)])
-changer = APIRouter(prefix="/api/webhooks", tags=["webhooks"], dependencies=[Depends(admin)])
+_same: dict[str, Any] = {"prefix": "/api/webhooks", "tags": ["webhooks"], "strict_content_type": False}
+reader = APIRouter(**_same, dependencies=[Depends(operator)])
+changer = APIRouter(**_same, dependencies=[Depends(admin)])
 
 Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
 

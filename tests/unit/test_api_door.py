@@ -110,6 +110,14 @@ async def test_json_under_another_name_is_refused_with_the_cure(farm: Farm) -> N
 
 
 @with_farm()
+async def test_a_body_that_does_not_say_what_it_is_is_json(farm: Farm) -> None:
+    for path in ("/api/orders", "/api/quotes", "/api/skus", "/api/webhooks"):
+        answer = await farm.admin.post(path, content=b'{"unheard": 1}')
+        pointers = {error["pointer"] for error in problem_of(answer, 422, "invalid")["errors"]}
+        assert "/unheard" in pointers, (path, pointers)
+
+
+@with_farm()
 async def test_unknown_paths_and_methods_are_problems_too(farm: Farm) -> None:
     problem_of(await farm.admin.get("/api/nowhere"), 404, "not_found")
     problem_of(await farm.admin.get("/nowhere"), 404, "not_found")
