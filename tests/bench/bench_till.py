@@ -30,9 +30,9 @@ from tests.bench.outside import Outside, crowd_process, outside, stripe_process
 from tests.farm import Farm, open_farm, order_body, serve
 
 LATENCY = 0.2
-CLIENTS, EACH = 50, 6
-MESSAGES = 1000
-PAYMENTS = 100
+CLIENTS, EACH = 50, 4
+MESSAGES = 500
+PAYMENTS = 60
 CHUNK = 1000
 BEAT = 0.002  # seconds between two looks at how late the loop is
 
