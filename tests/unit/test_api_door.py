@@ -126,6 +126,7 @@ async def test_unknown_paths_and_methods_are_problems_too(farm: Farm) -> None:
     assert answer.headers["allow"]
 
 
+@pytest.mark.slow
 @with_farm()
 async def test_a_body_of_200_mb_is_refused_over_a_real_socket(farm: Farm) -> None:
     async def flood():

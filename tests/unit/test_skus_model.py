@@ -181,6 +181,7 @@ async def test_a_model_for_no_sku_is_404_before_it_is_read(farm: Farm) -> None:
     assert left_behind(farm) == []
 
 
+@pytest.mark.slow
 @with_farm()
 async def test_more_than_200_mb_is_refused_at_once_and_while_it_streams(farm: Farm) -> None:
     await farm.add_sku()
