@@ -23,7 +23,7 @@ from drivers.contract import (
     RemoteFile,
     Unauthorized,
 )
-from drivers.octoprint import OctoPrintDriver
+from drivers.octoprint.driver import OctoPrintDriver
 from tests.contract.link import Link
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, RealOctoPrint, moving_gcode, running_octoprint
 

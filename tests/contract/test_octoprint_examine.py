@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from drivers.contract import Check, Unreachable
-from drivers.octoprint import OctoPrintDriver, factory
+from drivers.octoprint import factory
+from drivers.octoprint.driver import OctoPrintDriver
 from tests.contract.link import Link
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, RealOctoPrint, running_octoprint
 from tests.contract.scripted_server import Reply, ScriptedServer

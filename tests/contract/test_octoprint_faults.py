@@ -14,7 +14,7 @@ import pytest
 
 from drivers.bench import Watch
 from drivers.contract import Busy, DriverError, NotOurs, Outcome, Phase, Refused, RemoteFile, Unauthorized, Unreachable
-from drivers.octoprint import OctoPrintDriver
+from drivers.octoprint.driver import OctoPrintDriver
 from tests.contract.scripted_server import HANG_UP, Reply, Request, Script, ScriptedServer
 
 KEY = "SCRIPTED-KEY-42"

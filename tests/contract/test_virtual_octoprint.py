@@ -14,7 +14,7 @@ import pytest
 import websockets
 
 from drivers.conformance import CASES, NotApplicable, run
-from drivers.octoprint import OctoPrintDriver
+from drivers.octoprint.driver import OctoPrintDriver
 from drivers.virtual.octoprint import VirtualOctoPrint
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, running_octoprint
 
