@@ -25,8 +25,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from farmd.api.app import VALIDATIONS_AT_ONCE, Rooms, create_app
-from farmd.api.auth import KeyRing
+from farmd.api.app import Rooms, create_app
 from farmd.config import Settings
 from farmd.dashboard import pages
 from farmd.domain.lifecycle import JobSignal
@@ -191,11 +190,10 @@ async def open_farm(
     validate: Callable[..., Awaitable[Any]] = no_validator,
     printers: Any = (),
     keys: dict[str, str] | None = None,
-    app: FastAPI | None = None,
     **settings: Any,
 ) -> AsyncIterator[Farm]:
-    """The application on a store in `tmp_path`, with a key for each role (`keys` of an earlier opening still hold). The `app` of a
-    farm that is closed may move in. Further arguments are fields of `Settings`."""
+    """The application on a store in `tmp_path`, with a key for each role (`keys` of an earlier opening still hold). Further
+    arguments are fields of `Settings`."""
     world = world or FarmWorld()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(tmp_path, world))
@@ -208,17 +206,10 @@ async def open_farm(
             stack.push_async_callback(paying.stripe.api.close)
             await stack.enter_async_context(_running(paying.stripe.till.run()))
             await stack.enter_async_context(_running(paying.stripe.inbox.run()))
-        app = create_app(rooms, pages.router) if app is None else _moved(app, rooms)
+        app = create_app(rooms, pages.router)
         keys = keys or await store.write(_make_keys)
         clients = {role: await stack.enter_async_context(client(app, key)) for role, key in keys.items()}
         yield Farm(rooms, app, world, store, **clients, keys=keys)
-
-
-def _moved(app: FastAPI, rooms: Rooms) -> FastAPI:
-    """An application in other rooms. To put its routes together takes FastAPI longer than most of a random life lasts."""
-    app.state.rooms, app.state.validations = rooms, asyncio.Semaphore(VALIDATIONS_AT_ONCE)
-    vars(app.state.keys).update(vars(KeyRing(rooms.store, rooms.world)))
-    return app
 
 
 @asynccontextmanager

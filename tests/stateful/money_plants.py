@@ -97,9 +97,8 @@ PLANTS: Mapping[str, tuple[Change, ...]] = {
     "a refused refund is given up without a look": (
         Change(TILL, '        if not await self.look(checkout["id"], refusal):', GIVES_UP),
     ),
-    "a promise is collected although the order was cancelled": (
-        Change(WISHES, "case CheckoutState.AUTHORIZED if unwanted:", "case CheckoutState.AUTHORIZED if False:"),
-        Change(WISHES, "case CheckoutState.AUTHORIZED if order.capture_now and", "case CheckoutState.AUTHORIZED if"),
+    "a cancelled order's promise is collected first": (
+        Change(WISHES, "yield Missing(Want.VOID, checkout.id)", "yield Missing(Want.CAPTURE, checkout.id)"),
     ),
 }
 

@@ -144,6 +144,15 @@ def only_what_can_go_back_is_asked_back(stripe: StripeDouble) -> None:
             assert _disputes(stripe, intent) or _elsewhere(stripe, intent), request.params
 
 
+def what_failed_failed_at_stripe(books: Books, stripe: StripeDouble) -> None:
+    """No refund was asked for that could not be: only a bank lets one fail."""
+    intents = {row["id"]: row["intent_id"] for row in books.checkouts}
+    for row in books.refunds:
+        if row["state"] == "FAILED" and not _disputes(stripe, intents[row["checkout_id"]]):
+            assert row["provider_id"], row
+            assert stripe.refunds[row["provider_id"]]["status"] in ("failed", "canceled"), row
+
+
 # in the end
 
 
@@ -195,15 +204,6 @@ def what_is_not_wanted_is_given_back(books: Books, stripe: StripeDouble) -> None
             assert row["authorized"] == 0 or order["paid_by"] is None, f"{order['id']} holds what it does not want"
 
 
-def what_failed_failed_at_stripe(books: Books, stripe: StripeDouble) -> None:
-    """No refund was asked for that could not be: only a bank lets one fail."""
-    intents = {row["id"]: row["intent_id"] for row in books.checkouts}
-    for row in books.refunds:
-        if row["state"] == "FAILED" and not _disputes(stripe, intents[row["checkout_id"]]):
-            assert row["provider_id"], row
-            assert stripe.refunds[row["provider_id"]]["status"] in ("failed", "canceled"), row
-
-
 def nothing_is_left_undone(books: Books) -> None:
     assert not [message for message in books.inbox if message["state"] == "NEW"]
     disputed = {row["id"] for row in books.checkouts if row["disputed"]}
@@ -216,6 +216,11 @@ def nothing_is_left_undone(books: Books) -> None:
             assert codes(order) & NAMED, f"nobody pays {order['id']}, and nobody is told"
         if order["hold"] is not None:
             assert codes(order) & NAMED, f"{order['id']} is held, and nobody is told"
+
+
+def collections(books: Books, order: Row) -> set[str]:
+    """Every request to collect what was promised for an order."""
+    return {call["id"] for call in books.of(books.calls, order) if call["kind"] == "capture"}
 
 
 def codes(order: Row) -> set[str]:
