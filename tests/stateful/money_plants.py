@@ -92,7 +92,7 @@ PLANTS: Mapping[str, tuple[Change, ...]] = {
     ),
     "the amount is not compared": (Change(LEDGER, "agrees=(same and whole) or not money", "agrees=True"),),
     "refunds made elsewhere are not booked": (
-        Change(LEDGER, "                self._book_foreign(tx, checkout, refund)", "                pass"),
+        Change(LEDGER, "                self._book_foreign(account, checkout_id, refund)", "                pass"),
     ),
     "a refused refund is given up without a look": (
         Change(TILL, '        if not await self.look(checkout["id"], refusal):', GIVES_UP),
