@@ -218,11 +218,6 @@ def nothing_is_left_undone(books: Books) -> None:
             assert codes(order) & NAMED, f"{order['id']} is held, and nobody is told"
 
 
-def collections(books: Books, order: Row) -> set[str]:
-    """Every request to collect what was promised for an order."""
-    return {call["id"] for call in books.of(books.calls, order) if call["kind"] == "capture"}
-
-
 def codes(order: Row) -> set[str]:
     return {entry["code"] for entry in order["attention"]}
 
