@@ -1,0 +1,88 @@
+"""Chance on the line: bytes that arrive wrong or not at all, answers that are lost or doubled.
+
+All of it is drawn from one seed and depends only on what was sent, so two runs over the same bytes have the same faults.
+How long a gap is gets drawn, not every byte: a line without faults must cost nothing.
+"""
+
+import random
+from dataclasses import dataclass
+from math import inf, log
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """Chances for each byte (garbled or dropped, towards the printer or the host) and for each `ok` (lost or doubled)."""
+
+    garble_in: float = 0.0
+    garble_out: float = 0.0
+    drop_in: float = 0.0
+    drop_out: float = 0.0
+    lose_ok: float = 0.0
+    double_ok: float = 0.0
+
+
+class Gaps:
+    """The moments at which something with a given chance happens, counted in trials."""
+
+    def __init__(self, chance: float, chances: random.Random) -> None:
+        self._chance, self._chances = chance, chances
+        self._left = self._draw()
+
+    @property
+    def possible(self) -> bool:
+        return self._chance > 0
+
+    def hits(self, trials: int) -> list[int]:
+        """Which of the next `trials` it happens at."""
+        found: list[int] = []
+        at = self._left
+        while at < trials:
+            found.append(int(at))
+            at += 1 + self._draw()
+        self._left = at - trials
+        return found
+
+    def _draw(self) -> float:
+        if self._chance <= 0:
+            return inf
+        return int(log(1 - self._chances.random()) / log(1 - self._chance)) if self._chance < 1 else 0
+
+
+class Noise:
+    """What the line does to bytes that pass over it."""
+
+    def __init__(self, odds: Odds, seed: int) -> None:
+        self._chances = random.Random(seed)
+        garble_in, drop_in = Gaps(odds.garble_in, self._chances), Gaps(odds.drop_in, self._chances)
+        garble_out, drop_out = Gaps(odds.garble_out, self._chances), Gaps(odds.drop_out, self._chances)
+        self._in, self._out = (garble_in, drop_in), (garble_out, drop_out)
+        self._lose, self._double = Gaps(odds.lose_ok, self._chances), Gaps(odds.double_ok, self._chances)
+        self.quiet = (not garble_in.possible and not drop_in.possible, not garble_out.possible and not drop_out.possible)
+
+    def towards_printer(self, data: bytes) -> bytes:
+        return data if self.quiet[0] else self._disturb(data, *self._in)
+
+    def towards_host(self, data: bytes) -> bytes:
+        return data if self.quiet[1] else self._disturb(data, *self._out)
+
+    def oks(self) -> int:
+        """How many copies of the next `ok` go out: mostly one."""
+        if self._lose.possible and self._lose.hits(1):
+            return 0
+        return 2 if self._double.possible and self._double.hits(1) else 1
+
+    def flip(self, data: bytes) -> bytes:
+        """One bit of one byte goes over."""
+        at = self._chances.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ 1 << self._chances.randrange(8)]) + data[at + 1 :]
+
+    def _disturb(self, data: bytes, garble: Gaps, drop: Gaps) -> bytes:
+        wrong, gone = garble.hits(len(data)), drop.hits(len(data))
+        if not wrong and not gone:
+            return data
+        changed = bytearray(data)
+        for at in wrong:
+            changed[at] ^= 1 << self._chances.randrange(8)
+        for at in reversed(gone):
+            del changed[at]
+        return bytes(changed)
