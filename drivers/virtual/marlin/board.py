@@ -42,6 +42,7 @@ class Board:
     bed_rate: float = 0.8
     residency: float = 10.0  # seconds within the window before M109 and M190 are content
     coldest_extrusion: float = 170.0
+    cold_extrusion: bool = False  # filament may be moved at any temperature, as after M302 P1
     park_timeout: float = 45.0  # seconds a parked nozzle is kept hot
     firmware_name: str = "Marlin bugfix-2.1.x (Oct 13 2024 12:00:00)"
     machine_type: str = "Virtual Marlin"

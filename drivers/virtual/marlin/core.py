@@ -33,6 +33,8 @@ class Core:
         self.bed = Heater(board.bed_rate, board.ambient)
         self.chamber = Heater(board.bed_rate / 4, board.ambient)
         self.card = SdCard()
+        self.watch_count: int | None = None  # `watched` is called when so many commands have been begun
+        self.watched: Callable[[], None] = lambda: None
         self.forget()
 
     def forget(self) -> None:
@@ -48,6 +50,7 @@ class Core:
         self.busy = PROCESSING
         self.every: dict[str, float] = {}  # seconds between reports of temperature, position and card
         self.reported: dict[str, float] = {}  # when each of them is due
+        self.report_at = inf  # the first of those
         self.waits_for_user = self.waits_for_heat = False
         self.prompted = False
         self.ok_tail: bytes | None = None
@@ -57,7 +60,7 @@ class Core:
         self.absolute = self.absolute_e = True
         self.feedrate = 1500.0 / 60  # mm/s
         self.speed_factor = 1.0
-        self.cold_allowed = False
+        self.cold_allowed = self.board.cold_extrusion
         self.parked = False
         self.all_off()
         self.card.halt()

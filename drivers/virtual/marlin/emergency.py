@@ -18,6 +18,8 @@ class EmergencyParser:
     def scan(self, data: bytes) -> list[tuple[int, bytes]]:
         """(bytes of `data` up to the line's end, command) for every urgent command that these bytes complete; an M876 comes
         as `M876 S<n>`."""
+        if not self._tail and b"M" not in data and data[-1:] == b"\n":
+            return []
         tail, end = self._tail, data.rfind(b"\n") + 1
         self._tail = data[end:][-_LONGEST:] if end else (tail + data)[-_LONGEST:]
         if not end or not _MAYBE.search(tail + data[:end]):

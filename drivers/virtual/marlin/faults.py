@@ -5,6 +5,8 @@ here is only when.
 """
 
 import re
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -29,6 +31,11 @@ class Kind(Enum):
     GARBLE_OUT = "garble-out"  # one bit of the next line to the host is wrong
     DROP_IN = "drop-in"  # the next bytes from the host are lost
 
+    @property
+    def on_the_line(self) -> bool:
+        """Whether the wire is at fault, not the board."""
+        return self in (Kind.LOSE_OK, Kind.DOUBLE_OK, Kind.GARBLE_IN, Kind.GARBLE_OUT, Kind.DROP_IN)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -39,6 +46,33 @@ class Fault:
     at: float = inf
     after: int | None = None
     seconds: float = inf
+
+
+class Script:
+    """Faults in the order in which they are due: some by time, some by the count of executed commands."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        every = list(faults)
+        self._timed = deque(sorted((fault for fault in every if fault.after is None), key=lambda fault: fault.at))
+        self._counted = deque(sorted((fault for fault in every if fault.after is not None), key=lambda fault: fault.after or 0))
+
+    @property
+    def next_at(self) -> float:
+        return self._timed[0].at if self._timed else inf
+
+    @property
+    def next_count(self) -> int | None:
+        return self._counted[0].after if self._counted else None
+
+    def pop(self) -> Fault:
+        return self._timed.popleft()
+
+    def counted(self, count: int) -> list[Fault]:
+        """Those that are due after so many commands."""
+        due = []
+        while self._counted and self._counted[0].after == count:
+            due.append(self._counted.popleft())
+        return due
 
 
 _SCRIPT = re.compile(r"([a-z-]+)@(?:#(\d+)|(\d+(?:\.\d+)?))(?:\+(\d+(?:\.\d+)?))?")

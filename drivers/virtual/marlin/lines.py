@@ -5,9 +5,9 @@ without a word, because hosts hang on exactly that; it must never be made kinder
 """
 
 import re
-from dataclasses import dataclass
 from functools import reduce
 from operator import xor
+from typing import NamedTuple
 
 from drivers.virtual.marlin.board import MAX_COMMAND
 
@@ -20,15 +20,13 @@ _NUMBER = re.compile(rb"[ \t]*([-+]?\d+)")
 _HEAD = re.compile(rb"N[-+\d]*[ ]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """`error` is what the firmware complains of, empty for a repeated line that it ignores."""
 
     error: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """`payload` is the command as it will be executed; `number` None for a line without one."""
 
     payload: bytes

@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass
 from math import inf, log
 
+from drivers.virtual.marlin.faults import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Odds:
@@ -49,32 +51,55 @@ class Gaps:
 
 
 class Noise:
-    """What the line does to bytes that pass over it."""
+    """What the line does to what passes over it, by chance and by order."""
 
     def __init__(self, odds: Odds, seed: int) -> None:
         self._chances = random.Random(seed)
-        garble_in, drop_in = Gaps(odds.garble_in, self._chances), Gaps(odds.drop_in, self._chances)
-        garble_out, drop_out = Gaps(odds.garble_out, self._chances), Gaps(odds.drop_out, self._chances)
-        self._in, self._out = (garble_in, drop_in), (garble_out, drop_out)
+        self._in = Gaps(odds.garble_in, self._chances), Gaps(odds.drop_in, self._chances)
+        self._out = Gaps(odds.garble_out, self._chances), Gaps(odds.drop_out, self._chances)
         self._lose, self._double = Gaps(odds.lose_ok, self._chances), Gaps(odds.double_ok, self._chances)
-        self.quiet = (not garble_in.possible and not drop_in.possible, not garble_out.possible and not drop_out.possible)
+        self._quiet_in, self._quiet_out = (not (a.possible or b.possible) for a, b in (self._in, self._out))
+        self._ordered: dict[Kind, int] = {}
+
+    def spoil(self, kind: Kind) -> None:
+        """The next of its kind goes wrong: a piece towards the printer, a line towards the host, an ok."""
+        self._ordered[kind] = self._ordered.get(kind, 0) + 1
 
     def towards_printer(self, data: bytes) -> bytes:
-        return data if self.quiet[0] else self._disturb(data, *self._in)
+        if self._ordered:
+            if self._due(Kind.DROP_IN):
+                return b""
+            if data and self._due(Kind.GARBLE_IN):
+                return self._flip(data)
+        return data if self._quiet_in else self._disturb(data, *self._in)
 
     def towards_host(self, data: bytes) -> bytes:
-        return data if self.quiet[1] else self._disturb(data, *self._out)
+        if self._ordered and self._due(Kind.GARBLE_OUT):
+            return self._flip(data)
+        return data if self._quiet_out else self._disturb(data, *self._out)
 
     def oks(self) -> int:
         """How many copies of the next `ok` go out: mostly one."""
+        if self._ordered:
+            if self._due(Kind.LOSE_OK):
+                return 0
+            if self._due(Kind.DOUBLE_OK):
+                return 2
         if self._lose.possible and self._lose.hits(1):
             return 0
         return 2 if self._double.possible and self._double.hits(1) else 1
 
-    def flip(self, data: bytes) -> bytes:
+    def _due(self, kind: Kind) -> bool:
+        left = self._ordered.pop(kind, 0)
+        if left > 1:
+            self._ordered[kind] = left - 1
+        return left > 0
+
+    def _flip(self, data: bytes) -> bytes:
         """One bit of one byte goes over."""
-        at = self._chances.randrange(len(data))
-        return data[:at] + bytes([data[at] ^ 1 << self._chances.randrange(8)]) + data[at + 1 :]
+        changed = bytearray(data)
+        changed[self._chances.randrange(len(data))] ^= 1 << self._chances.randrange(8)
+        return bytes(changed)
 
     def _disturb(self, data: bytes, garble: Gaps, drop: Gaps) -> bytes:
         wrong, gone = garble.hits(len(data)), drop.hits(len(data))

@@ -3,6 +3,8 @@
 What is answered here is read by hosts that know real firmware; the spelling must never be improved.
 """
 
+from math import inf
+
 from drivers.virtual.marlin import motion, warmth, words
 from drivers.virtual.marlin.core import Core, Handler
 
@@ -50,15 +52,24 @@ def automatic(core: Core, what: str, args: bytes) -> None:
         core.reported[what] = core.now + core.every[what]
     else:
         core.reported.pop(what, None)
+    core.report_at = min(core.reported.values(), default=inf)
 
 
-def tell(core: Core, what: str) -> None:
-    """One automatic report."""
+def tell_due(core: Core) -> None:
+    """The automatic reports whose time has come."""
+    for what, due in core.reported.items():
+        if due <= core.now:
+            core.reported[what] = core.now + core.every[what]
+            _tell(core, what)
+    core.report_at = min(core.reported.values(), default=inf)
+
+
+def _tell(core: Core, what: str) -> None:
     if what == TEMPERATURE:
         core.say(warmth.temperatures(core))
     elif what == POSITION:
         core.say(motion.position(core))
-    else:
+    elif core.card.printing:
         core.say(card_status(core))
 
 

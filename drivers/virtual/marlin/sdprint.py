@@ -7,6 +7,8 @@ cancel of a streamed print never does.
 from drivers.virtual.marlin import motion, reports, words
 from drivers.virtual.marlin.core import Core, Handler, Steps
 
+END_OF_FILE = b"M1001"
+
 
 def listing(core: Core, _args: bytes) -> None:
     core.say(b"Begin file list")
@@ -59,6 +61,21 @@ def write(core: Core, args: bytes) -> None:
     core.say(f"Writing to file: {name}".encode())
 
 
+def save(core: Core, payload: bytes) -> None:
+    """What becomes of a command while a file is being written."""
+    if ends_writing(payload):
+        core.card.end_writing()
+        core.say(b"Done saving file.")
+    else:
+        core.card.write(payload)
+
+
+def ends_writing(payload: bytes) -> bool:
+    """`M29` alone or with a blank, never `M290`."""
+    at = payload.find(b"M29")
+    return at >= 0 and not payload[at + 3 : at + 4].isdigit()
+
+
 def delete(core: Core, args: bytes) -> None:
     name = core.card.name(args)
     found = core.card.files.pop(name, None) is not None
@@ -101,5 +118,5 @@ COMMANDS: dict[bytes, Handler] = {
     b"M29": lambda _core, _args: None,  # nothing is being written; the queue itself sees the other case
     b"M30": delete,
     b"M524": abort_in_turn,
-    b"M1001": done,
+    END_OF_FILE: done,
 }

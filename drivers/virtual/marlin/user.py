@@ -79,11 +79,6 @@ def go_on(core: Core) -> None:
     answer(core)
 
 
-def runout(core: Core) -> None:
-    """The filament sensor triggers; the firmware's own script follows."""
-    core.action(b"filament_runout T0")
-
-
 COMMANDS: dict[bytes, Handler] = {
     b"M0": lambda core, args: stop(core, args, b"M0 Stop"),
     b"M1": lambda core, args: stop(core, args, b"M1 Stop"),
