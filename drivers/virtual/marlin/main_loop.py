@@ -38,6 +38,7 @@ class MainLoop:
         self._shut_down, self._refuse, self._oks = shut_down, refuse, oks
         self._board, self._slots = core.board, core.board.command_slots
         self._ring: deque[tuple[bytes, int | None, bool]] = deque()  # payload, line number, whether it gets an ok
+        self._injected: deque[bytes] = deque()
         self._running: Steps | None = None
         self._full = False
         self._busy_at = inf
@@ -64,7 +65,11 @@ class MainLoop:
         while self.works:
             if not self._full and (receiver.line_at <= core.now or core.card.printing):
                 self._read()
-            if self._running is not None or not ring or not self.works:
+            if self._running is not None or not self.works:
+                return
+            if self._injected:
+                ring.appendleft((self._injected.popleft(), None, False))
+            if not ring:
                 return
             self._execute()
 
@@ -137,7 +142,7 @@ class MainLoop:
 
     def inject(self, command: bytes) -> None:
         """A command of the firmware's own, executed next and without an ok."""
-        self._ring.insert(1 if self._running is not None else 0, (command, None, False))
+        self._injected.append(command)
 
     def drop_card(self) -> None:
         """Forget the lines that the card put into the ring."""
@@ -177,7 +182,8 @@ class MainLoop:
         return self._handlers.get(code, _unknown(payload)), args
 
     def _step(self) -> None:
-        if self._running is None:
+        if self._running is None:  # somebody called, and nothing waits
+            self._core.wake_at = inf
             return
         try:
             self._core.wake_at = next(self._running)
@@ -235,6 +241,7 @@ class MainLoop:
     def forget(self) -> None:
         """The power is gone: nothing is queued, nothing runs."""
         self._ring.clear()
+        self._injected.clear()
         self._running, self._busy_at, self._full = None, inf, False
         self._idle_at = self._core.now + self._board.boot_seconds + self._board.idle_wait if self._board.idle_wait else inf
         self.stand()

@@ -80,7 +80,9 @@ class Planner:
         return place
 
     def stand(self, place: Place) -> None:
-        """The machine is found to be here, by homing. No move may be planned."""
+        """The machine is found to be here, by homing. Every move must have ended."""
+        self._ends.clear()
+        self._places.clear()
         self._stands = place
 
     def _settle(self, now: float) -> None:

@@ -96,10 +96,8 @@ def cold_extrusion(core: Core, args: bytes) -> None:
 def reheat(core: Core, target: float) -> Steps:
     """Bring the nozzle back to `target`, as after a pause."""
     core.heat_nozzle(target)
-    while core.nozzle.actual(core.now) < target:
-        there = core.nozzle.reaches(target)
-        if there == inf:
-            return
+    there = core.nozzle.reaches(target)
+    while core.now < there < inf:
         yield there
 
 
