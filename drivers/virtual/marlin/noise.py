@@ -96,9 +96,9 @@ class Noise:
         return left > 0
 
     def _flip(self, data: bytes) -> bytes:
-        """One bit of one byte goes over."""
+        """One bit of one byte goes over, of any but the line's end: without that the line would only be late."""
         changed = bytearray(data)
-        changed[self._chances.randrange(len(data))] ^= 1 << self._chances.randrange(8)
+        changed[self._chances.randrange(max(1, len(data.rstrip(b"\r\n"))))] ^= 1 << self._chances.randrange(7)
         return bytes(changed)
 
     def _disturb(self, data: bytes, garble: Gaps, drop: Gaps) -> bytes:
