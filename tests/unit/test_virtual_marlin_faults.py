@@ -183,3 +183,36 @@ def test_a_script_is_read_or_refused():
     for wrong in ("reset", "explode@5", "reset@x", "reset@#"):
         with pytest.raises(ValueError, match="fault"):
             parse(wrong)
+
+
+def test_many_prints_are_quick_and_each_ends_where_its_file_ends():
+    """Virtual time costs what the lines cost: hours of printing, every one its own seed."""
+    for seed in range(40):
+        bench = Bench(TELLING, seed=seed, odds=Odds(lose_ok=0.002))
+        lines = job(25, seed)
+        stream(bench, lines)
+        bench.wait(60)  # the host knows what was taken, not what was made
+        last = [float(word[1:]) for word in lines[-1].split()[1:4]]
+        x, y, _, e = bench.firmware.position()
+        assert [x, y, e] == pytest.approx(last)
+
+
+def test_a_refused_line_in_the_middle_of_a_wait_disturbs_nothing_of_it():
+    bench = Bench(WARM)
+    bench.send(framed(1, "G4 S3"))
+    bench.wait(1)
+    assert bench.ask(b"N2 M117 x*1\n", seconds=0.5)[-2:] == ["Resend: 2", "ok"]
+    assert "ok" not in bench.wait(1.4)
+    bench.wait(0.2)
+    assert bench.when("ok") == pytest.approx(3, abs=0.01)
+
+
+def test_a_kill_in_the_middle_of_a_wait_ends_it_for_good():
+    bench = Bench(WARM)
+    bench.ask("M140 S60", "G4 S30", "G1 X10 F60", seconds=1)
+    bench.firmware.strike(Kind.THERMAL, bench.now)
+    assert bench.wait(0.1)[-1] == "//action:poweroff"
+    assert bench.wait(100) == []
+    bench.firmware.reset(bench.now)
+    assert bench.wait(5)[0] == "start"
+    assert bench.ask(framed(1, "M117 x")) == ["ok"]

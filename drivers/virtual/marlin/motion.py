@@ -80,7 +80,7 @@ def _target(core: Core, given: dict[int, float]) -> Place:
 
 
 def _plan(core: Core, length: float, place: Place) -> Steps | None:
-    if core.stopped or length < 1e-6:
+    if core.stopped or not length >= 1e-6:  # also what is no number
         return None
     speed = core.feedrate * core.speed_factor
     seconds = length / min(speed, core.board.max_feedrate)
