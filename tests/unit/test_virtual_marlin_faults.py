@@ -216,3 +216,28 @@ def test_a_kill_in_the_middle_of_a_wait_ends_it_for_good():
     bench.firmware.reset(bench.now)
     assert bench.wait(5)[0] == "start"
     assert bench.ask(framed(1, "M117 x")) == ["ok"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_does_not_matter_how_often_a_board_is_looked_at(seed):
+    """What happens depends on what is sent when, never on the steps in which time is handed in."""
+    chance = random.Random(seed)
+    moment, sends = 0.0, []
+    for number, payload in enumerate([*job(120, seed), "M400", "G4 P50", "M105"] * 2, start=1):
+        moment += chance.choice([0.0, 0.001, 0.004, 0.05])
+        sends.append((moment, framed(number, payload) if chance.random() < 0.95 else b"M105\nM114\n"))
+
+    def played(step):
+        bench = Bench(
+            Board(cold_extrusion=True, advanced_ok=True, idle_wait=0.5), seed=seed, odds=Odds(garble_in=1e-3, garble_out=1e-3)
+        )
+        firmware, said = bench.firmware, b""
+        for at, data in sends:
+            while step and firmware.core.now + step < at:
+                firmware.advance(firmware.core.now + step)
+                said += firmware.take()
+            firmware.receive(data, at)
+        firmware.advance(200.0)
+        return said + firmware.take(), firmware.record.executed, firmware.dropped, firmware.core.planner.starved_seconds
+
+    assert played(0) == played(0.0007) == played(0.013)
