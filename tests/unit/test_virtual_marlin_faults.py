@@ -36,6 +36,23 @@ def test_a_reset_forgets_everything_but_the_card_and_the_heat():
     assert bench.firmware.boots == 1
 
 
+def test_a_reset_cuts_off_what_was_being_said():
+    bench = Bench()
+    bench.send("M115")
+    bench.wait(0.02)
+    bench.firmware.reset(bench.now)
+    assert bench.wait(3)[0] == "start"
+
+
+def test_a_pulled_cable_loses_what_was_on_it_and_delays_nothing_afterwards():
+    bench = Bench()
+    bench.send("M117 " + "x" * 60, *["M117 " + "y" * 60] * 400)
+    bench.firmware.strike(Kind.UNPLUG, bench.now, 0.5)
+    bench.wait(1)
+    assert bench.firmware.record.count == 0
+    assert bench.ask("M117 z", seconds=0.01) == ["ok"]
+
+
 def test_a_slow_boot_is_deaf():
     bench = Bench(Board(boot_seconds=20), script=[parse("reset@1")])
     bench.wait(2)

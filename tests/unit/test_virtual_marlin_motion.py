@@ -128,7 +128,7 @@ def test_an_m410_in_front_of_a_full_planner_takes_the_waiting_move_with_it():
     bench.send(*[f"G1 X{number} F60" for number in range(1, 17)])
     assert [text for _, text in bench.said].count("ok") == 15
     bench.wait(0.5)
-    bench.send("M410")
+    bench.send(b"N9 M410*1\n")  # out of turn only: the line itself is refused
     bench.wait(60)
     assert [text for _, text in bench.said].count("ok") == 17
     assert bench.firmware.position()[0] == pytest.approx(0.5, abs=0.01)

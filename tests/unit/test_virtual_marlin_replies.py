@@ -35,8 +35,9 @@ def test_advanced_oks_name_line_planner_and_slots():
     assert bench.ask("M117 x") == ["ok P15 B3"]
     assert bench.ask(framed(1, "G1 X10 F60")) == ["ok N1 P14 B3"]
     assert bench.ask("M105") == [f"ok {REPORT}"]
-    bench.send(framed(2, "G1 X1 F60"), framed(3, "G1 X2"), framed(4, "G1 X3"), framed(5, "G1 X4"))
-    assert [text for _, text in bench.said[-4:]] == ["ok N2 P13 B0", "ok N3 P12 B1", "ok N4 P11 B2", "ok N5 P10 B3"]
+    bench.send(*[framed(number, f"G1 X{number} F60") for number in range(2, 7)])
+    oks = [text for _, text in bench.said[-5:]]
+    assert oks == ["ok N2 P13 B0", "ok N3 P12 B0", "ok N4 P11 B1", "ok N5 P10 B2", "ok N6 P9 B3"]
 
 
 def test_identity_and_capabilities():
