@@ -1,12 +1,14 @@
 """Bad days of a board, by script and by chance, and that they repeat themselves to the byte."""
 
 import random
+from itertools import pairwise
 from math import inf
 
 import pytest
 
 from drivers.virtual.marlin import Board, Fault, Kind, Odds, State
 from drivers.virtual.marlin.faults import parse
+from drivers.virtual.marlin.noise import Gaps
 from tests.serial_bench import Bench, framed, stream
 
 WARM = Board(cold_extrusion=True)
@@ -258,3 +260,13 @@ def test_it_does_not_matter_how_often_a_board_is_looked_at(seed):
         return said + firmware.take(), firmware.record.executed, firmware.dropped, firmware.core.planner.starved_seconds
 
     assert played(0) == played(0.0007) == played(0.013)
+
+
+def test_chance_happens_as_often_as_it_says_and_the_pieces_do_not_matter():
+    whole, pieces = Gaps(0.2, random.Random(5)), Gaps(0.2, random.Random(5))
+    hits = whole.hits(50_000)
+    assert len(hits) == pytest.approx(10_000, rel=0.05)
+    assert any(following - hit == 1 for hit, following in pairwise(hits))
+    assert [start + hit for start in range(0, 50_000, 7) for hit in pieces.hits(7) if start + hit < 50_000] == hits
+    assert Gaps(1.0, random.Random(5)).hits(3) == [0, 1, 2]
+    assert Gaps(0.0, random.Random(5)).hits(10**9) == []
