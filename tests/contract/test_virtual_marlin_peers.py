@@ -22,6 +22,7 @@ from drivers.virtual.marlin import Board, Fault, Firmware, Kind
 from drivers.virtual.marlin.port import Port
 from tests.contract.real_octoprint import require_octoprint
 from tests.serial_bench import framed
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PRINTRUN = ROOT / ".venv-printrun" / "bin" / "python"
@@ -54,6 +55,7 @@ def test_printcore_prints_a_file_exactly(tmp_path, damaged):
             host = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
             said, _ = await asyncio.wait_for(host.communicate(), 90)
             assert host.returncode == 0, said.decode()
+            await until(lambda: firmware.record.numbered_count >= len(lines))  # the last may still be on the wire
         finally:
             port.close()
 
