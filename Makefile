@@ -23,6 +23,7 @@ $(VENV)/.synced: pyproject.toml uv.lock .ci/python-environment | setup-system
 
 setup-test: setup
 	@.ci/octoprint-environment
+	@.ci/printrun-environment
 
 demo: setup
 	@$(BIN)/farmd demo

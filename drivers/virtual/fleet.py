@@ -1,13 +1,15 @@
 """Many virtual printers in one process, for `farmd virtual` and the demo.
 
-All or none: when one port is taken, no printer stays behind.
+All or none: when one port or name is taken, no printer stays behind.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
+from drivers.virtual.marlin import Board, Firmware, Record
+from drivers.virtual.marlin.port import Port
 from drivers.virtual.octoprint import VirtualOctoPrint
 
 
@@ -40,3 +42,22 @@ async def run_fleet(
             if failure is not None:
                 raise failure
         yield printers
+
+
+@asynccontextmanager
+async def run_marlins(count: int, *, folder: Path, speed: float = 1.0, board: Board | None = None) -> AsyncIterator[list[Port]]:
+    """`count` boards behind the pseudo terminals `folder/ttyVIRT0` and on, for as long as the context lasts.
+
+    Raises `OSError` naming the one that is taken, `ValueError` for a count below 0.
+    """
+    if count < 0:
+        raise ValueError(f"count must not be below 0, not {count}")
+    ports = [
+        Port(Firmware(board, seed=number, record=Record(keep=False)), folder / f"ttyVIRT{number}", speed=speed)
+        for number in range(count)
+    ]
+    with ExitStack() as stack:
+        for port in ports:
+            stack.callback(port.close)
+            port.open()
+        yield ports

@@ -55,19 +55,19 @@ def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
 def virtual(
     octoprint: Annotated[int, typer.Option(min=0, max=500, help="How many OctoPrints.")] = 0,
     bambu: Annotated[int, typer.Option(min=0, help="How many Bambu Lab printers.")] = 0,
-    gcode: Annotated[int, typer.Option(min=0, help="How many serial printers.")] = 0,
+    gcode: Annotated[int, typer.Option(min=0, max=500, help="How many serial printers, with Marlin on them.")] = 0,
     speed: Annotated[float, typer.Option(min=0.01, max=100_000, help="Divides the time of every print.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65_000, help="The first one's port, the others follow; 0 takes free ones.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_000, help="The first OctoPrint's, the others follow; 0: free ones.")] = 0,
+    tty_dir: Annotated[Path | None, typer.Option(file_okay=False, exists=True, help="Of the serial ports; else a new one.")] = None,
     material: Annotated[str, typer.Option(help="Loaded in all of them.")] = "PLA",
     color: Annotated[str, typer.Option(help="Loaded in all of them.")] = "#1a1a1a",
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Where their [[printers]] go; else to stdout.")] = None,
 ) -> None:
     """Start virtual printers and run until SIGTERM. FILE appears when all of them answer."""
-    for kind, count in (("bambu", bambu), ("gcode", gcode)):
-        if count:
-            raise Complaint(f"this farmd has no virtual {kind} printers: leave --{kind} out")
-    if not octoprint:
+    if bambu:
+        raise Complaint("this farmd has no virtual bambu printers: leave --bambu out")
+    if not octoprint and not gcode:
         raise Complaint("say how many printers, for example --octoprint 3")
     from farmd.cli.virtual import Fleet, serve
 
-    serve(Fleet(octoprint, speed, port, material, color), write)
+    serve(Fleet(octoprint, gcode, speed, port, tty_dir, material, color), write)

@@ -1,22 +1,26 @@
-"""`farmd virtual`: printers that do not exist, on real sockets, for trying a farm out."""
+"""`farmd virtual`: printers that do not exist, on real sockets and terminals, for trying a farm out."""
 
 import asyncio
 import os
 import signal
+import tempfile
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from farmd.cli.complaint import Complaint
-from farmd.fleet.virtual import printers_toml, virtual_octoprints
+from farmd.fleet.virtual import printers_toml, virtual_marlins, virtual_octoprints
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What was asked for; `first_port` 0 means free ports."""
+    """What was asked for; `first_port` 0 means free ports, `ttys` None a new folder for the serial ports."""
 
     octoprints: int
+    marlins: int
     speed: float
     first_port: int
+    ttys: Path | None
     material: str
     color: str
 
@@ -33,7 +37,11 @@ async def _serve(fleet: Fleet, write: Path | None) -> None:
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
-    async with virtual_octoprints(fleet.octoprints, fleet.speed, fleet.first_port) as printers:
+    async with AsyncExitStack() as stack:
+        printers = await stack.enter_async_context(virtual_octoprints(fleet.octoprints, fleet.speed, fleet.first_port))
+        if fleet.marlins:
+            ttys = fleet.ttys or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farmd-virtual-")))
+            printers += await stack.enter_async_context(virtual_marlins(fleet.marlins, fleet.speed, ttys))
         text = printers_toml(printers, fleet.material, fleet.color)
         if write is None:
             print(text, flush=True)

@@ -3,20 +3,22 @@
 The command line's only way to them: it may not import a driver itself.
 """
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from drivers.virtual.fleet import run_fleet
+from drivers.virtual.fleet import run_fleet, run_marlins
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualPrinter:
-    """One printer that does not exist, as a farm is told of it."""
+    """One printer that does not exist, as a farm is told of it; `options` are the driver's own keys of its block."""
 
     id: str
-    url: str
-    api_key: str
+    driver: str
+    options: Mapping[str, str | int]
 
 
 @asynccontextmanager
@@ -25,15 +27,30 @@ async def virtual_octoprints(count: int, speed: float, first_port: int = 0) -> A
     Raises `OSError` naming the address that is taken."""
     async with run_fleet(count, speed=speed, first_port=first_port, ejects=True) as fleet:
         yield [
-            VirtualPrinter(f"octoprint-{number:02d}", printer.url, printer.api_key) for number, printer in enumerate(fleet, start=1)
+            VirtualPrinter(f"octoprint-{number:02d}", "octoprint", {"url": printer.url, "api_key": printer.api_key})
+            for number, printer in enumerate(fleet, start=1)
+        ]
+
+
+@asynccontextmanager
+async def virtual_marlins(count: int, speed: float, folder: Path) -> AsyncIterator[list[VirtualPrinter]]:
+    """`count` Marlin boards on pseudo terminals in `folder` while the context lasts; nobody takes a part off their beds.
+    Raises `OSError` naming the terminal that is taken."""
+    async with run_marlins(count, folder=folder, speed=speed) as ports:
+        yield [
+            VirtualPrinter(f"marlin-{number:02d}", "gcode", {"port": str(port.path), "baud": port.firmware.board.baud})
+            for number, port in enumerate(ports, start=1)
         ]
 
 
 def printers_toml(printers: list[VirtualPrinter], material: str, color: str) -> str:
     """The `[[printers]]` blocks of a farm of these."""
-    blocks = (
-        f'[[printers]]\nid = "{printer.id}"\ndriver = "octoprint"\nurl = "{printer.url}"\napi_key = "{printer.api_key}"\n'
+    return "\n".join(_block(printer, material, color) for printer in printers)
+
+
+def _block(printer: VirtualPrinter, material: str, color: str) -> str:
+    own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in printer.options.items())  # JSON's text is TOML's too
+    return (
+        f'[[printers]]\nid = "{printer.id}"\ndriver = "{printer.driver}"\n{own}'
         f'bed = [250, 210, 210]\nnozzle = 0.4\nmaterial = "{material}"\ncolor = "{color}"\nprofile = "generic-0.4"\n'
-        for printer in printers
     )
-    return "\n".join(blocks)

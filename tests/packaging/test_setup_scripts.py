@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CI = Path(__file__).parents[2] / ".ci"
-SCRIPTS = [CI / name for name in ("run", "system-packages", "python-environment", "octoprint-environment")]
+SCRIPTS = [CI / name for name in ("run", "system-packages", "python-environment", "octoprint-environment", "printrun-environment")]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 import tomllib
 
 import pytest
+import serial
 
 pytestmark = pytest.mark.slow  # processes of their own
 
@@ -32,6 +33,24 @@ def virtual(tmp_path_factory):
     yield file
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
+
+
+def test_serial_printers_answer_under_the_names_of_their_blocks(tmp_path):
+    command = [sys.executable, "-m", "farmd.cli", "virtual", "--gcode", "2", "--tty-dir", str(tmp_path), "--color", "#ffffff"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        text = "".join(iter(process.stdout.readline, "\n"))
+        text += "".join(process.stdout.readline() for _ in range(text.count("\n")))
+        printers = tomllib.loads(text)["printers"]
+        assert [(each["id"], each["driver"], each["color"]) for each in printers] == [
+            ("marlin-01", "gcode", "#ffffff"),
+            ("marlin-02", "gcode", "#ffffff"),
+        ]
+        with serial.Serial(printers[1]["port"], printers[1]["baud"], timeout=10) as port:
+            port.write(b"M105\n")
+            assert port.readline().startswith(b"ok T:")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def free_port():

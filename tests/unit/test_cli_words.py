@@ -88,7 +88,7 @@ def test_alone_it_tells_its_commands(capsys):
         (["keys", "list", "--config", "missing.toml"], 1, "there is no configuration at"),
         (["virtual"], 1, "say how many printers, for example --octoprint 3"),
         (["virtual", "--bambu", "1"], 1, "no virtual bambu printers"),
-        (["virtual", "--octoprint", "1", "--gcode", "1"], 1, "no virtual gcode printers"),
+        (["virtual", "--gcode", "1", "--tty-dir", "missing"], 2, "Invalid value for '--tty-dir'"),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure(capsys, words, code, said):
