@@ -183,8 +183,9 @@ class DriverFactory(Protocol):
     def option_names(self) -> frozenset[str]:
         """The keys this driver takes from its `[[printers]]` block, beyond those every printer has."""
 
-    def create(self, printer_id: str, options: Mapping[str, Any]) -> Driver:
-        """Build a driver without touching the network. Raises `ValueError` naming the option that is missing or wrong."""
+    def create(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> Driver:
+        """Build a driver without touching the network or the disk. `folder` is the machine's own and outlives the daemon; it may
+        not exist yet. Raises `ValueError` naming the option that is missing or wrong."""
 
-    def examine(self, printer_id: str, options: Mapping[str, Any]) -> AsyncIterator[Check]:
+    def examine(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> AsyncIterator[Check]:
         """Go through name resolution, connection, credentials and machine state step by step; stops after the first failed step."""

@@ -83,6 +83,11 @@ class Settings:
     printers: tuple[PrinterSettings, ...] = ()
 
     @property
+    def machines(self) -> Path:
+        """Holds a folder for each printer's driver."""
+        return self.files / "machines"
+
+    @property
     def coin(self) -> int:
         """Minor units that every amount is whole multiples of: what cards can be charged, where cards are."""
         return card_coin(self.currency) if self.payment_provider == "stripe" else 1

@@ -160,7 +160,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         payments = build_payments(settings, store, world)
     except ValueError as error:  # a profile or an address in the settings that cannot be
         raise CannotStart(str(error)) from error
-    fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories())
+    fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories(), settings.machines)
     feed = Feed(store)
     rooms = Rooms(
         settings=settings,

@@ -104,7 +104,7 @@ class FleetFarm:
         t.metadata.create_all(engine)
         self.store = Store(engine, self.world)
         self.registry = Registry()
-        self.fleet = Fleet(self.store, self.world, self.registry, Staging(self.sliced), self.factories)
+        self.fleet = Fleet(self.store, self.world, self.registry, Staging(self.sliced), self.factories, self.folder / "machines")
         await self.fleet.apply(self.settings)
         self.dispatcher = Dispatcher(self.store, self.world, self.registry)
         self._dispatch = asyncio.create_task(self.dispatcher.run())

@@ -27,8 +27,8 @@ class Wrapping:
     def __init__(self, factory, wrap) -> None:
         self._factory, self._wrap = factory, wrap
 
-    def create(self, printer_id, options):
-        driver = self._factory.create(printer_id, options)
+    def create(self, printer_id, options, folder):
+        driver = self._factory.create(printer_id, options, folder)
         return self._wrap(driver) if printer_id == "p1" else driver
 
 

@@ -4,6 +4,7 @@ The machinery is loaded with the first printer: a configuration is checked again
 """
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from drivers.contract import Check, Driver
@@ -18,13 +19,13 @@ class OctoPrintFactory:
         """`url`: where OctoPrint's page opens, path prefix included. `api_key`: a user or application key."""
         return frozenset({"url", "api_key"})
 
-    def create(self, printer_id: str, options: Mapping[str, Any]) -> Driver:
+    def create(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> Driver:  # noqa: ARG002 - the port's
         """See the port."""
         from drivers.octoprint.driver import OctoPrintDriver
 
         return OctoPrintDriver(printer_id, options.get("url", ""), options.get("api_key", ""))
 
-    def examine(self, printer_id: str, options: Mapping[str, Any]) -> AsyncIterator[Check]:  # noqa: ARG002 - the port's
+    def examine(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> AsyncIterator[Check]:  # noqa: ARG002 - the port's
         """See the port."""
         from drivers.octoprint.examine import examine
 

@@ -170,12 +170,12 @@ async def check_payments(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("payments", step.name, step.ok, step.detail)
 
 
-async def check_printer(printer: PrinterSettings) -> Sequence[Finding]:
+async def check_printer(printer: PrinterSettings, folder: Path) -> Sequence[Finding]:
     """The driver's own examination of one machine, in bounded time."""
     findings: list[Finding] = []
     try:
         async with asyncio.timeout(EXAMINE_SECONDS):
-            async for step in load_factories()[printer.driver].examine(printer.id, printer.options):
+            async for step in load_factories()[printer.driver].examine(printer.id, printer.options, folder):
                 findings.append(Finding(printer.id, step.name, step.ok, step.detail))  # noqa: PERF401 - kept when a later step hangs
     except TimeoutError:
         cure = f"the examination was not done after {EXAMINE_SECONDS:.0f} s: restart the machine's server"

@@ -21,6 +21,7 @@ from farmd.cli.complaint import Complaint
 from farmd.cli.key_store import make_key
 from farmd.config_file import load_settings
 from farmd.fleet.drivers import option_names
+from farmd.fleet.serial_lines import end_streamers
 from farmd.shipped import shipped_config
 
 START_SECONDS = 60.0
@@ -50,13 +51,15 @@ async def running_farm(printers: int, speed: float, port: int) -> AsyncIterator[
         folder = Path(name)
         async with contextlib.AsyncExitStack() as stack:
             blocks = folder / "printers.toml"
-            words = ["virtual", "--octoprint", str(printers), "--speed", str(speed), "--write", str(blocks)]
+            words = ["virtual", "--octoprint", str(printers), "--gcode", "1", "--tty-dir", str(folder)]
+            words += ["--speed", str(speed), "--write", str(blocks)]
             virtual = await stack.enter_async_context(_child(words, folder / "virtual.log"))
             await _until(blocks.exists, virtual, folder / "virtual.log", "the virtual printers")
             config = _configure(folder, blocks, port)
             settings = load_settings(config, {}, option_names())
             admin = await asyncio.to_thread(make_key, settings, "demo-admin", "admin")
             operator = await asyncio.to_thread(make_key, settings, "demo-operator", "operator")
+            stack.push_async_callback(end_streamers, settings.machines)
             daemon = await stack.enter_async_context(_child(["run", "--config", str(config)], folder / "farmd.log"))
             url = f"http://{settings.host}:{settings.port}"
             await _until(lambda: _ready(url), daemon, folder / "farmd.log", "the daemon")

@@ -51,7 +51,7 @@ def _findings(config: Path | None) -> list[Finding]:
 
 async def _make_rounds(settings: Settings) -> list[Finding]:
     findings = [finding for check in ROUND async for finding in check(settings)]
-    for found in await asyncio.gather(*(check_printer(printer) for printer in settings.printers)):
+    for found in await asyncio.gather(*(check_printer(printer, settings.machines / printer.id) for printer in settings.printers)):
         findings += found
     return findings
 

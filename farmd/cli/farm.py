@@ -71,3 +71,18 @@ def virtual(
     from farmd.cli.virtual import Fleet, serve
 
     serve(Fleet(octoprint, gcode, speed, port, tty_dir, material, color), write)
+
+
+@app.command(epilog="Example: farmd stream benchy.gcode --port /dev/ttyUSB0 --baud 115200")
+def stream(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The G-code.")],
+    port: Annotated[str, typer.Option(metavar="DEV", help="/dev/serial/by-id/..., rfc2217://host:port or socket://host:port")],
+    baud: Annotated[int, typer.Option(min=300, max=4_000_000)] = 115_200,
+    window: Annotated[int, typer.Option(min=0, max=64, help="Lines that may be on their way; 0 learns it.")] = 0,
+    rx_buffer: Annotated[int, typer.Option(min=64, max=65_536, help="The firmware's receive buffer in bytes.")] = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Print one file on a serial printer, without a daemon. Ctrl-C stops it safely: heaters off, head out of the part."""
+    from farmd.cli.stream import play
+
+    raise typer.Exit(play(file, {"port": port, "baud": baud, "window": window, "rx_buffer": rx_buffer}, as_json=as_json))

@@ -30,6 +30,27 @@ def list_printers(as_json: AsJson = False) -> None:
     listing(ask("GET", "/api/printers"), COLUMNS, as_json=as_json)
 
 
+@app.command(epilog="Example: farmd printers discover >> farmd.toml")
+def discover(
+    ports: Annotated[list[str] | None, typer.Argument(metavar="[PORT]...", help="Only these; else every serial port.")] = None,
+) -> None:
+    """Look for printers on this host's serial ports and propose their [[printers]] blocks. Opening a port restarts some boards."""
+    import asyncio
+    import sys
+
+    from farmd.fleet.serial_lines import discover as look
+    from farmd.fleet.serial_lines import printer_block
+
+    found = asyncio.run(look(ports or ()))
+    for number, each in enumerate([each for each in found if each.firmware], 1):
+        print(printer_block(each, number))
+    for each in found:
+        if not each.firmware:
+            print(f"{each.port} {each.what}: {each.words}", file=sys.stderr)
+    if not any(each.firmware for each in found):
+        raise Complaint("no serial printer was found: are they switched on and plugged in?")
+
+
 @app.command(epilog="Example: farmd printers show mk3-01")
 def show(printer: PrinterId, as_json: AsJson = False) -> None:
     """Show one printer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 
@@ -23,10 +24,17 @@ class Fleet:
     """The farm's machines at work."""
 
     def __init__(
-        self, store: Store, world: World, registry: Registry, staging: Staging, factories: Mapping[str, DriverFactory]
+        self,
+        store: Store,
+        world: World,
+        registry: Registry,
+        staging: Staging,
+        factories: Mapping[str, DriverFactory],
+        machines: Path,
     ) -> None:
+        """`machines` holds a folder for each printer's driver."""
         self._store, self._world, self._registry = store, world, registry
-        self._staging, self._factories = staging, factories
+        self._staging, self._factories, self._machines = staging, factories, machines
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def apply(self, settings: Settings) -> None:
@@ -48,7 +56,7 @@ class Fleet:
         self._store.ring({"jobs", "printers"})  # what waited for such a printer may go on
 
     def _build(self, printer: PrinterSettings) -> Driver:
-        return self._factories[printer.driver].create(printer.id, printer.options)
+        return self._factories[printer.driver].create(printer.id, printer.options, self._machines / printer.id)
 
     def _start(self, printer: PrinterSettings, driver: Driver) -> None:
         hands = Hands(printer, self._store, self._world, self._registry, self._staging)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def octoprint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOctoPrin
 
 
 async def examined(url: str, api_key: str) -> list[Check]:
-    return [check async for check in factory.examine("mk3-01", {"url": url, "api_key": api_key})]
+    return [check async for check in factory.examine("mk3-01", {"url": url, "api_key": api_key}, Path("/nowhere"))]
 
 
 @pytest.mark.octoprint
@@ -89,19 +90,24 @@ def test_a_port_nobody_listens_on_is_unreachable(octoprint: RealOctoPrint) -> No
 )
 def test_an_unusable_option_is_named_and_no_secret_repeated(options: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=name) as refused:
-        factory.create("mk3-01", options)
+        factory.create("mk3-01", options, Path("/nowhere"))
     assert KEY not in str(refused.value)
     assert "secret" not in str(refused.value)
 
     async def first() -> list[tuple[str, bool]]:
-        return [(check.name, check.ok) async for check in factory.examine("mk3-01", options)]
+        return [(check.name, check.ok) async for check in factory.examine("mk3-01", options, Path("/nowhere"))]
 
     assert asyncio.run(first()) == [("options", False)]
 
 
 def test_examining_stops_at_a_name_nobody_has() -> None:
     async def last() -> Any:
-        return [check async for check in factory.examine("mk3-01", {"url": "http://no-such-printer.invalid", "api_key": KEY})][-1]
+        return [
+            check
+            async for check in factory.examine(
+                "mk3-01", {"url": "http://no-such-printer.invalid", "api_key": KEY}, Path("/nowhere")
+            )
+        ][-1]
 
     check = asyncio.run(last())
     assert (check.name, check.ok) == ("name", False)
@@ -111,7 +117,7 @@ def test_examining_stops_at_a_name_nobody_has() -> None:
 def test_examining_stops_at_a_server_that_is_not_octoprint() -> None:
     async def go() -> None:
         async with ScriptedServer(lambda _request: Reply(body={"server": None})) as server:
-            checks = [check async for check in factory.examine("mk3-01", {"url": server.url, "api_key": KEY})]
+            checks = [check async for check in factory.examine("mk3-01", {"url": server.url, "api_key": KEY}, Path("/nowhere"))]
             assert (checks[-1].name, checks[-1].ok) == ("octoprint", False)
             assert "not OctoPrint" in checks[-1].detail
 

@@ -1,0 +1,286 @@
+"""One serial machine as the farm's driver port: it finds or starts the machine's streamer, and speaks to that alone.
+
+The daemon may come and go: a running streamer is adopted with whatever it prints. Nothing here opens the port, and a lost
+socket says nothing about the print.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from drivers.contract import (
+    Busy,
+    Capability,
+    DriverError,
+    NotOurs,
+    Outcome,
+    Phase,
+    Progress,
+    Refused,
+    RemoteFile,
+    Snapshot,
+    Temperature,
+    Unreachable,
+)
+from drivers.gcode import control
+from drivers.gcode.client import Client, Disconnected
+from drivers.gcode.launch import NotLaunched, launch, put_settings
+from drivers.gcode.settings import Settings
+from drivers.gcode.spool import remove
+
+RESYNC_SECONDS = 20.0
+LAUNCH_SECONDS = 10.0
+AWAY_SECONDS, GREETING_SECONDS = 3.0, 25.0
+FIRST_PAUSE, LAST_PAUSE = 0.2, 5.0
+
+_PHASES = {
+    "away": Phase.OFFLINE,
+    "greeting": Phase.OFFLINE,
+    "ready": Phase.IDLE,
+    "printing": Phase.PRINTING,
+    "held": Phase.PAUSED,
+    "stopping": Phase.STOPPING,
+    "busy": Phase.BUSY,
+    "foreign": Phase.PRINTING,
+    "halted": Phase.ERROR,
+}
+_REFUSALS: Mapping[str, type[Refused]] = {"busy": Busy, "not_ours": NotOurs}
+
+
+class GcodeDriver:
+    """Implements `drivers.contract.Driver`. `folder` holds the machine's spooled prints, journal and socket."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self,
+        printer_id: str,
+        folder: Path,
+        settings: Settings,
+        *,
+        resync: float = RESYNC_SECONDS,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._printer_id, self._folder, self._settings = printer_id, folder, settings
+        self._resync, self._jitter = resync, jitter
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+        self._epoch = 0
+        self._closed = False
+        self._watching: set[asyncio.Event] = set()
+
+    def __repr__(self) -> str:
+        return f"GcodeDriver({self._printer_id!r}, {self._settings.port!r})"
+
+    async def connect(self) -> None:
+        """Find the machine's streamer, or start it, and wait until it knows the machine. Raises `Unreachable`."""
+        self._closed = False
+        client = await self._at_hand()
+        await self._while(client, "away", AWAY_SECONDS)
+        await self._while(client, "greeting", GREETING_SECONDS)
+        self._need(client)
+
+    async def _while(self, client: Client, phase: str, seconds: float) -> None:
+        """Wait until the machine is in another phase, or so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while client.state["phase"] == phase and not client.broken:
+                    client.news.clear()
+                    await client.news.wait()
+
+    def _need(self, client: Client) -> None:
+        """Raises `Unreachable` while the machine is."""
+        if client.broken:
+            raise Unreachable(f"the streamer of {self._printer_id} has ended: see {self._folder}/log")
+        if client.state["phase"] in ("away", "greeting"):
+            raise Unreachable(client.state["message"] or "nothing answers: is the machine switched on, and is this its baud rate?")
+
+    async def _at_hand(self) -> Client:
+        """A connection to the streamer; one that knows the present settings, as soon as nothing is being printed."""
+        async with self._connecting:
+            if self._client is not None and not self._client.broken:
+                return self._client
+            client = await self._find()
+            hello = await client.ask("hello")
+            if hello["settings"] != _plain(self._settings) and await self._dismissed(client):
+                client = await self._find()
+            await client.ask("subscribe")
+            self._client = client
+            self._epoch += 1
+            return client
+
+    async def _find(self) -> Client:
+        try:
+            return await Client.connect(self._folder)
+        except Disconnected:
+            pass
+        try:
+            await asyncio.to_thread(put_settings, self._folder, self._settings)
+            await launch(self._folder)
+        except (NotLaunched, OSError) as error:
+            raise Unreachable(f"the streamer of {self._printer_id} cannot be started: {error}") from error
+        pause = 0.02
+        try:
+            async with asyncio.timeout(LAUNCH_SECONDS):
+                while True:
+                    await asyncio.sleep(pause)
+                    try:
+                        return await Client.connect(self._folder)
+                    except Disconnected:
+                        pause = min(pause * 2, 0.5)
+        except TimeoutError:
+            raise Unreachable(f"the streamer of {self._printer_id} does not come up: see {self._folder}/log") from None
+
+    async def _dismissed(self, client: Client) -> bool:
+        """Whether a streamer with other settings went; one that prints stays, and is asked again another day."""
+        try:
+            await client.ask("quit")
+        except control.Refused:
+            return False
+        while not client.broken:
+            client.news.clear()
+            await client.news.wait()
+        return True
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """See the port. A streamer that is gone is found or started again, with growing pauses."""
+        pause = FIRST_PAUSE
+        end = asyncio.Event()
+        self._watching.add(end)
+        try:
+            while not self._closed:
+                try:
+                    client = await self._at_hand()
+                except (DriverError, Disconnected) as error:
+                    yield Snapshot(Phase.OFFLINE, self._epoch, message=str(error))
+                    await _first(end.wait(), asyncio.sleep(pause * (1 + self._jitter())))
+                    pause = min(pause * 2, LAST_PAUSE)
+                    continue
+                pause = FIRST_PAUSE
+                while not client.broken and not self._closed:
+                    client.news.clear()
+                    yield self._snapshot(client.state)
+                    await _first(client.news.wait(), end.wait(), asyncio.sleep(self._resync))
+                if client.broken and not self._closed:
+                    yield Snapshot(Phase.OFFLINE, self._epoch, message="the streamer is gone")
+        finally:
+            self._watching.discard(end)
+
+    def _snapshot(self, state: Mapping[str, Any]) -> Snapshot:
+        phase = _PHASES.get(state["phase"], Phase.ERROR)
+        if phase is Phase.IDLE and state["ended"] == "succeeded":
+            phase = Phase.FINISHED
+        own = phase.value in ("printing", "paused", "stopping", "finished") and state["phase"] != "foreign"
+        wire = state["wire"]
+        return Snapshot(
+            phase=phase,
+            epoch=self._epoch * 1000 + state["epoch"],
+            token=state["token"] if own else None,
+            file=state["token"] if own else ("a print of its own card" if state["phase"] == "foreign" else None),
+            progress=state["sent"] / wire if wire else (1.0 if phase is Phase.FINISHED else None),
+            position=state["sent"],
+            temperatures={_heater(name): Temperature(*heat) for name, heat in state["heat"].items()},
+            message=(state["prompt"] or {}).get("text") or state["message"],
+        )
+
+    async def upload(self, file: Path, token: str, progress: Progress) -> RemoteFile:
+        """See the port. "Remote" is the machine's own folder, where the print lies framed for the wire."""
+        self._need(await self._at_hand())
+        try:
+            size = (await asyncio.to_thread(file.stat)).st_size
+        except OSError as error:
+            raise Refused(f"{file} cannot be read: {error.strerror}") from error
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "drivers.gcode.spool", str(file), str(self._folder), token),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        try:
+            async for line in process.stdout:
+                news = json.loads(line)
+                if "refused" in news:
+                    raise Refused(news["refused"])
+                progress(news["read"], news["size"])
+            if await process.wait() != 0:
+                raise Refused(f"{file.name} could not be spooled", retryable=True)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return RemoteFile(token, token, size)
+
+    async def start(self, remote: RemoteFile) -> None:
+        """See the port."""
+        await self._ask("start", remote.token)
+
+    async def pause(self, token: str) -> None:
+        """See the port."""
+        await self._ask("hold", token)
+
+    async def resume(self, token: str) -> None:
+        """See the port."""
+        await self._ask("resume", token)
+
+    async def cancel(self, token: str) -> None:
+        """See the port."""
+        await self._ask("cancel", token)
+
+    async def outcome(self, token: str) -> Outcome | None:
+        """See the port. The streamer's journal is the machine's history."""
+        ending = await self._ask("outcome", token)
+        return Outcome(ending) if ending else None
+
+    async def remove(self, remote: RemoteFile) -> None:
+        """See the port."""
+        client = await self._at_hand()
+        if client.state.get("token") == remote.token and client.state.get("line") is not None:
+            raise Busy(f"{remote.token} is being printed")
+        await asyncio.to_thread(remove, self._folder, remote.token)
+
+    async def close(self) -> None:
+        """See the port. The streamer stays."""
+        self._closed = True
+        for end in self._watching:
+            end.set()
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _ask(self, do: str, token: str) -> Any:
+        try:
+            client = await self._at_hand()
+            return await client.ask(do, token=token)
+        except control.Refused as error:
+            if error.kind == "away":
+                raise Unreachable(str(error)) from error
+            raise _REFUSALS.get(error.kind, Refused)(str(error)) from error
+        except Disconnected as error:
+            raise Unreachable(str(error)) from error
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("port", "baud", "window", "rx_buffer")}
+
+
+def _heater(name: str) -> str:
+    if name.startswith("T"):
+        return "tool" + (name[1:] or "0")
+    return {"B": "bed", "C": "chamber"}.get(name[:1], name)
+
+
+async def _first(*works: Any) -> None:
+    """Until the first of these is done."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

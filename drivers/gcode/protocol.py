@@ -1,0 +1,491 @@
+"""The conversation that brings numbered lines to a Marlin, each executed exactly once or the print given up.
+
+Sans-io: bytes and the time go in, bytes come out, and `deadline` says when to come back. It stands between the session, which
+knows what a print is, and the port. It must never exceed its window, never skip or repeat a line, and never take silence for
+consent: where oks were lost it asks the firmware which line it wants. Facts about replies: Marlin's `queue.cpp`.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from drivers.gcode.framing import frame
+from drivers.gcode.replies import OK, Busy, Idle, Lines, Ok, Reply, Resend, read
+from drivers.gcode.window import Window
+
+PATIENCE = 3.0
+"""Seconds without ok or busy after which a lost ok is suspected and the firmware is asked."""
+SILENCE, SILENCE_UNTOLD = 30.0, 300.0
+"""Seconds without an answer that make a dead printer: of one that is known to tell when it is busy, and of one that is not."""
+STUCK, STUCK_UNTOLD = 300.0, 3600.0
+"""The same for a printer that goes on talking, about its temperatures, but takes nothing any more."""
+QUIET = 0.03
+"""The shortest quiet, in seconds, that is taken for the end of the echoes of lines already on their way after a Resend."""
+STORM = 5.0
+"""Seconds after which a printer that asks again and again without pause is answered nevertheless."""
+DOUBT = 1.0
+PROBE_PAUSE = 10.0
+"""Seconds until a question that was not answered is asked again; twice as long each time."""
+SAME_LINE, IN_CIRCLES, ASKED_IN_VAIN = 5, 25, 5
+"""How often one line may be refused, how often any without one more being taken, and how often a question be unanswered."""
+FAR_BACK = 16
+"""Lines before the first one in doubt that a firmware cannot want any more: it has lost its count, or started anew."""
+FIRST_LINES = 2
+"""A print is not lost yet when the first line is wanted again after so many."""
+ASIDES = 16
+"""Commands without a number that may be unanswered."""
+BAD_CABLE, CABLE_LINES = 0.02, 1000
+"""The share of lines that had to be sent again, and out of how many, that is told as a bad cable."""
+FIRST_GUESS = 0.005
+
+
+class Source(Protocol):
+    """Framed lines with consecutive numbers up to `last`."""
+
+    last: int
+
+    def size(self, number: int) -> int:
+        """Bytes of one line with its newline."""
+
+    def lines(self, first: int, last: int) -> bytes:
+        """The bytes of lines `first` to `last`, both included."""
+
+
+class Script:
+    """A few commands as a source: numbered from 1."""
+
+    def __init__(self, commands: list[bytes]) -> None:
+        self._frames = [frame(number, command) for number, command in enumerate(commands, 1)]
+        self.last = len(commands)
+
+    def size(self, number: int) -> int:
+        """See `Source`."""
+        return len(self._frames[number - 1])
+
+    def lines(self, first: int, last: int) -> bytes:
+        """See `Source`."""
+        return b"".join(self._frames[first - 1 : last])
+
+
+class _Kind(Enum):
+    LINE = auto()
+    PLAIN = auto()  # without a number
+    PROBE = auto()  # M105 without a number: its answer tells that everything before it was dealt with
+    COUNT = auto()  # M110: sets the firmware's count
+    ASK = auto()  # a number that cannot be right: the Resend tells which line is wanted
+
+
+@dataclass(slots=True)
+class _Sent:
+    kind: _Kind
+    number: int  # -1 without one
+    size: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Rewind:
+    to: int
+    at: float
+    begun: float
+
+
+@dataclass(slots=True)
+class _Refused:
+    """How often lines were refused since one further on was."""
+
+    line: int = 0
+    furthest: int = 0
+    times: int = 0
+    in_circles: int = 0
+
+    def once_more(self, line: int) -> int:
+        self.times = self.times + 1 if line == self.line else 1
+        self.in_circles = self.in_circles + 1 if line <= self.furthest else 1
+        self.line, self.furthest = line, max(line, self.furthest)
+        return self.times
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a print's wire went through. `starved` are the seconds in which the firmware's planner had run empty, as far as it
+    tells (ADVANCED_OK); None when it does not. `bad_cable` once far too many lines had to be sent again."""
+
+    lines: int = 0
+    resends: int = 0
+    lost_oks: int = 0
+    questions: int = 0
+    starved: float | None = None
+    bad_cable: bool = False
+
+
+class Link:
+    """One conversation. `begin` a source, `receive` what arrives, `tick` when `deadline` is reached, and write what `take` gives.
+
+    `trouble` is set, and nothing is sent any more, when the lines cannot be brought over; it says why in words for an owner.
+    """
+
+    def __init__(self, window: Window, byte_seconds: float = 0.0) -> None:
+        self.window = window
+        self.tally = Tally()
+        self.trouble: str | None = None
+        self.tells_busy = False
+        self._byte_seconds = byte_seconds
+        self._round_trip = FIRST_GUESS
+        self._lines = Lines()
+        self._out: list[bytes] = []
+        self._flight: deque[_Sent] = deque()
+        self._bytes = 0
+        self.source: Source = Script([])
+        self._next, self._low, self._high = 1, 1, 0
+        self._held = self._settled = True
+        self._counting = False
+        self._rewind: _Rewind | None = None
+        self._ask_at: float | None = None
+        self._asked = self._counted = 0
+        self._disbelieved: int | None = None
+        self._returning = False
+        self._refused = _Refused()
+        self._resends_before = 0
+        self._planner_most = 0
+        self._empty_since: float | None = None
+        self._swallow = False
+        self._probe_pause = PROBE_PAUSE
+        self._moved = self._heard = self._alive = 0.0
+
+    @property
+    def next(self) -> int:
+        """The line that goes out next; exact when `settled`."""
+        return self._next
+
+    @property
+    def proven(self) -> int:
+        """The last line that was acknowledged, and all before it."""
+        return self._low - 1
+
+    @property
+    def settled(self) -> bool:
+        """Held or at its end, nothing on its way, and the firmware has confirmed the count."""
+        return self._settled
+
+    @property
+    def finished(self) -> bool:
+        """The whole source was taken by the firmware."""
+        return self._settled and not self._counting and self._next > self.source.last
+
+    @property
+    def on_its_way(self) -> int:
+        """Commands without an ok."""
+        return len(self._flight)
+
+    def begin(self, source: Source, now: float, first: int = 1) -> None:
+        """Bring `source` over, from line `first` on. What was under way before must be settled, or is given up."""
+        self._forget()
+        self.source, self._held, self._settled, self._counting = source, False, False, True
+        self._next = self._low = first
+        self._high = first - 1
+        self._asked = self._counted = 0
+        self._refused = _Refused()
+        self._count(now)
+
+    def hold(self, now: float) -> None:
+        """Send no further line of the source; `settled` follows."""
+        self._held, self._settled = True, False
+        self._go_on(now)
+
+    def say(self, command: bytes, now: float) -> bool:
+        """Send a command without a number at once, whatever is on its way. False when too many such are unanswered."""
+        if sum(sent.number < 0 for sent in self._flight) >= ASIDES:
+            return False
+        self._send(_Kind.PROBE if command == b"M105" else _Kind.PLAIN, -1, command + b"\n", now)
+        return True
+
+    def cut(self) -> None:
+        """The port is gone: what was on its way may or may not have arrived. Nothing of the source is sent until `recover`."""
+        counting = self._counting
+        self._forget()
+        self._settled, self._returning, self._counting = False, True, counting
+
+    def recover(self, now: float) -> None:
+        """After `cut`, on a machine that has not restarted: ask which line is wanted, and go on from there."""
+        self._drop_from(0)
+        self._asked = self._counted = 0
+        if self._counting:
+            self._count(now)
+        else:
+            self._ask(now)
+
+    def take(self) -> bytes:
+        """What is to be written now, in one piece."""
+        if not self._out:
+            return b""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def receive(self, data: bytes, now: float) -> list[Reply]:
+        """Take what arrived. Gives what was said beyond plain oks, for the session."""
+        self._heard = now
+        told: list[Reply] = []
+        for line in self._lines.feed(data):
+            reply = OK if line == b"ok" else read(line)
+            if self.trouble is None:
+                self._react(reply, now)
+            if reply is not OK and (not isinstance(reply, Ok) or reply.heat is not None):
+                told.append(reply)
+        self._go_on(now)
+        return told
+
+    def deadline(self) -> float | None:
+        """When `tick` has to be called at the latest; None when nothing is waited for."""
+        if self.trouble is not None:
+            return None
+        times = [self._rewind.at] if self._rewind else []
+        if self._ask_at is not None:
+            times.append(self._ask_at)
+        if self._flight and not times:
+            times.append(self._moved + PATIENCE)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self.trouble is not None:
+            return
+        if self._rewind is not None:
+            if now >= self._rewind.at:
+                self._go_back(self._rewind.to)
+        elif self._ask_at is not None:
+            if now >= self._ask_at:
+                self._ask(now)
+        elif self._flight and now >= self._moved + PATIENCE:
+            self._suspect(now)
+        self._go_on(now)
+
+    @property
+    def _asking(self) -> bool:
+        return bool(self._flight) and self._flight[0].kind is _Kind.ASK
+
+    # what was said
+
+    def _react(self, reply: Reply, now: float) -> None:
+        swallow, self._swallow = self._swallow, False
+        match reply:
+            case Ok():
+                if not swallow or reply is not OK:
+                    self._ok(reply, now)
+            case Resend(line):
+                self._swallow = True  # the ok that follows acknowledges nothing
+                self._wanted(line, now)
+            case Busy():
+                self.tells_busy, self._moved, self._alive, self._empty_since = True, now, now, None
+            case Idle() if self._flight:
+                self._moved = min(self._moved, now - PATIENCE)  # it has nothing to do: oks were lost
+
+    def _ok(self, ok: Ok, now: float) -> None:
+        self._moved = self._alive = now
+        flight = self._flight
+        if ok.buffers is not None:
+            self.window.known(ok.buffers + 1)  # the command that just ended still counts as one
+        if ok.planner is not None:
+            self._starving(ok.planner, now)
+        if ok.line is not None:
+            if not any(sent.number == ok.line for sent in flight):
+                return  # it was acknowledged already
+            while flight[0].number != ok.line:
+                self._land(lost=True)
+        if ok.heat is not None:
+            self._probed()
+        elif flight and not self._asking:
+            if len(flight) == 1:
+                self._round_trip = min(self._round_trip * 1.1, now - flight[0].at)
+            self._land()
+        if self._counting and not flight:
+            self._ask(now)
+
+    def _starving(self, free: int, now: float) -> None:
+        """The planner holds at most the move it was just given: the nozzle stood still before that, or is about to."""
+        self._planner_most = max(self._planner_most, free)
+        empty = free >= self._planner_most - 1
+        spent = now - self._empty_since if empty and self._empty_since is not None else 0.0
+        self.tally.starved = (self.tally.starved or 0.0) + spent
+        self._empty_since = now if empty else None
+
+    def _probed(self) -> None:
+        """The answer to a question, which nothing else gives: what went before it was dealt with. Which of several questions was
+        answered cannot be told, so that the others are not waited for."""
+        if any(sent.kind is _Kind.PROBE for sent in self._flight):
+            while self._flight[0].kind is not _Kind.PROBE:
+                self._land(lost=True)
+            self._keep([sent for sent in self._flight if sent.kind is not _Kind.PROBE])
+            self._probe_pause = PROBE_PAUSE
+
+    def _land(self, *, lost: bool = False) -> None:
+        """The oldest command was dealt with."""
+        sent = self._flight.popleft()
+        self._bytes -= sent.size
+        self.tally.lost_oks += lost
+        if sent.kind is _Kind.LINE:
+            self.tally.lines += 1
+            if sent.number >= self._low:
+                self._low = sent.number + 1
+            if not lost:
+                self.window.clean()
+            if self.tally.lines % CABLE_LINES == 0:
+                self.tally.bad_cable |= self.tally.resends - self._resends_before > BAD_CABLE * CABLE_LINES
+                self._resends_before = self.tally.resends
+
+    def _wanted(self, line: int | None, now: float) -> None:
+        """The firmware names the line it wants."""
+        asked = self._asking
+        if self._counting:
+            self._drop_from(0)
+            if asked and line == self._next:
+                self._counting, self._returning, self._asked = False, False, 0
+            else:
+                self._count(now)
+            return
+        if line is None or not self._believable(line, again=asked):
+            self._ask_at = now + DOUBT
+            return
+        if asked:
+            self._answered(line)
+        elif line <= self._high:
+            self.tally.resends += self._rewind is None
+            self._go_back_to(line, now)
+
+    def _believable(self, line: int, *, again: bool) -> bool:
+        """A digit is easily lost: a line outside of what is in doubt is believed when it is named twice, and a count that is far
+        off is a firmware that has started anew."""
+        anew = line == 1 and self._high >= 1 and (self._returning or self._low > FIRST_LINES)
+        if self._low <= line <= self._high + 1 and not anew:
+            return True
+        twice, self._disbelieved = self._disbelieved == line, line
+        if not (again and twice):
+            return False
+        if anew:
+            self._fail("the printer has started anew: it wants the first line again")
+        elif line > self._high + 1 or line < self._low - FAR_BACK:
+            self._fail(f"the printer wants line {line} where line {self._low} was due: it has lost its count")
+        return self.trouble is None
+
+    def _answered(self, line: int) -> None:
+        """The question was answered: everything before `line` was taken, and nothing else is on its way."""
+        self._drop_from(0)
+        self._ask_at, self._asked, self._disbelieved, self._returning = None, 0, None, False
+        if line < self._next:
+            self.tally.resends += 1
+            self._go_back(line)
+        self._next = self._low = line
+        self._settled = self._held or line > self.source.last
+
+    # what is done about it
+
+    def _go_back_to(self, line: int, now: float) -> None:
+        """Wait for the echoes of what is on its way, then go back to `line`, once."""
+        pause = max(QUIET, 1.5 * (self._round_trip + self._bytes * self._byte_seconds))
+        begun = self._rewind.begun if self._rewind else now
+        self._rewind = _Rewind(line, min(now + pause, begun + STORM), begun)
+        self._moved = now
+
+    def _go_back(self, line: int) -> None:
+        self._rewind = None
+        self._drop_from(line)
+        self.window.damaged()
+        times = self._refused.once_more(line)
+        if times > SAME_LINE or self._refused.in_circles > IN_CIRCLES:
+            self._fail(f"line {line} was refused {times} times: look at the cable, the baud rate and this line of the file")
+        self._next, self._low, self._settled = line, line, False
+
+    def _suspect(self, now: float) -> None:
+        """Neither ok nor busy for a while: the ok may be lost, or the question, or the printer."""
+        if now - self._heard >= (SILENCE if self.tells_busy else SILENCE_UNTOLD):
+            self._fail(f"the printer has not answered for {now - self._heard:.0f} seconds")
+        elif now - self._alive >= (STUCK if self.tells_busy else STUCK_UNTOLD):
+            self._fail(f"the printer has taken nothing for {now - self._alive:.0f} seconds, and does not say that it is busy")
+        elif self._asking:
+            self._ask(now)
+        elif self._counting:
+            self._drop_from(0)
+            self._count(now)
+        elif self._flight[-1].kind is not _Kind.PROBE or now >= self._flight[-1].at + self._probe_pause:
+            self.tally.questions += 1
+            self._probe_pause *= 2  # the question may be lost too, but must not pile up before a machine that is merely slow
+            self._send(_Kind.PROBE, -1, b"M105\n", now)
+        else:
+            self._moved = now
+
+    def _count(self, now: float) -> None:
+        """Tell the firmware the number before the next line."""
+        self._counted += 1
+        if self._counted > ASKED_IN_VAIN:
+            self._fail("the printer does not take line numbers: is it a Marlin, and is this its baud rate?")
+            return
+        self._send(_Kind.COUNT, self._next - 1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
+
+    def _ask(self, now: float) -> None:
+        """Ask which line is wanted, by one that cannot be right."""
+        self._ask_at = None
+        self._drop_from(0)  # the answer tells what became of everything
+        self._asked += 1
+        if self._asked > ASKED_IN_VAIN:
+            self._fail("the printer does not say which line it wants")
+            return
+        self.tally.questions += 1
+        self._send(_Kind.ASK, -1, frame(max(self._next, self._high + 1) + 5, b"M105"), now)
+
+    def _go_on(self, now: float) -> None:
+        if self.trouble is not None or self._counting or self._returning or self._asking:
+            return
+        if self._rewind is not None or self._ask_at is not None:
+            return
+        if not self._held:
+            self._fill(now)
+        if not self._flight and not self._settled and (self._held or self._next > self.source.last):
+            self._ask(now)
+
+    def _fill(self, now: float) -> None:
+        """As many lines as the window has room for, in one piece."""
+        flight, window, source = self._flight, self.window, self.source
+        first = number = self._next
+        while number <= source.last and len(flight) < window.lines:
+            size = source.size(number)
+            if self._bytes + size > window.size and flight:
+                break
+            flight.append(_Sent(_Kind.LINE, number, size, now))
+            self._bytes += size
+            number += 1
+        if number > first:
+            if len(flight) == number - first:
+                self._moved = self._heard = self._alive = now
+            self._out.append(source.lines(first, number - 1))
+            self._next = number
+            self._high = max(self._high, number - 1)
+
+    def _send(self, kind: _Kind, number: int, data: bytes, now: float) -> None:
+        if not self._flight:  # before that, nobody had to answer
+            self._heard = self._alive = now
+        self._flight.append(_Sent(kind, number, len(data), now))
+        self._bytes += len(data)
+        self._out.append(data)
+        self._moved = now
+
+    def _drop_from(self, line: int) -> None:
+        """What was sent from `line` on (0: all) is not waited for any more."""
+        self._keep([sent for sent in self._flight if line and (sent.kind is not _Kind.LINE or sent.number < line)])
+
+    def _keep(self, kept: list[_Sent]) -> None:
+        self._flight = deque(kept)
+        self._bytes = sum(sent.size for sent in kept)
+
+    def _forget(self) -> None:
+        self._drop_from(0)
+        self._lines.clear()
+        self._out.clear()
+        self._rewind = self._ask_at = self._disbelieved = None
+        self._swallow = self._counting = self._returning = False
+        self.trouble = None
+
+    def _fail(self, words: str) -> None:
+        self.trouble = words
+        self._out.clear()

@@ -1,0 +1,148 @@
+"""kill -9 of the daemon while a serial machine prints: the streamer goes on, the machine gets every line once and without a pause,
+and the next daemon finds the print and finishes the order.
+
+The machine is a virtual Marlin behind a pseudo terminal, in a process of its own; it keeps what it executed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.gcode import scripts
+from tests.daemon_process import DaemonProcess, wait_for
+from tests.shop import SHAPES, Shop
+
+pytestmark = [pytest.mark.slicer, pytest.mark.slow, pytest.mark.timeout(300)]
+
+PRINTER = """
+[[printers]]
+id = "marlin-01"
+driver = "gcode"
+port = "{port}"
+baud = 250000
+material = "PLA"
+color = "#1a1a1a"
+bed = [250, 210, 210]
+profile = "generic-0.4"
+"""
+SPEED = 12
+
+
+class Board:
+    """The virtual machine's process."""
+
+    def __init__(self, folder: Path) -> None:
+        argv = [sys.executable, "-m", "drivers.virtual.marlin", "--dir", str(folder), "--speed", str(SPEED), "--native-usb"]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = self._process.stdout.readline().strip()
+
+    def summary(self) -> dict[str, Any]:
+        """What it did; it ends with this."""
+        self._process.terminate()
+        told, _ = self._process.communicate(timeout=10)
+        return dict(json.loads(told)[0])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def scene(folder: Path) -> Iterator[tuple[Board, DaemonProcess, Shop]]:
+    board = Board(folder / "ports")
+    farm = DaemonProcess(folder, PRINTER.format(port=board.port))
+    try:
+        shop = Shop(farm, farm.make_key("shop", "admin"))
+        farm.start()
+        shop.sell("nut", (SHAPES / "M3_hex_nut.stl").read_bytes())
+        yield board, farm, shop
+    finally:
+        farm.kill()
+        end_streamers(folder)
+        board.close()
+
+
+def end_streamers(folder: Path) -> None:
+    """Streamers outlive their daemon; a test's must not outlive the test."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (
+                entry.name.isdigit()
+                and str(folder).encode() in (words := (entry / "cmdline").read_bytes())
+                and b"streamer" in words
+            ):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.fixture
+def farm_at_work(tmp_path):
+    if shutil.which("prusa-slicer") is None:
+        pytest.skip("PrusaSlicer is not installed; run make setup")
+    with scene(tmp_path) as things:
+        yield things
+
+
+def pay(shop: Shop, **quantities: int) -> str:
+    order = shop.order(**quantities)
+    shop.ok("POST", f"/api/orders/{order}/pay", {"reference": "till"})
+    return order
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    """What the streamer wrote down."""
+    file = folder / "files" / "machines" / "marlin-01" / "journal"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def expected(folder: Path, token: str) -> str:
+    """The digest of every numbered command a machine carries out for this print alone, greeting and goodbye included."""
+    frames = (folder / "files" / "machines" / "marlin-01" / f"{token}.frames").read_bytes().splitlines()
+    commands = [*scripts.GREETING, *(frame.split(b" ", 1)[1].rsplit(b"*", 1)[0] for frame in frames), *scripts.heaters_off(())]
+    return hashlib.sha256(b"\n".join(commands)).hexdigest()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_print_survives_the_daemon(farm_at_work, tmp_path, end):
+    board, farm, shop = farm_at_work
+    order = pay(shop, nut=2)
+    shop.until(order, "printing", 60)
+    wait_for(lambda: any(entry.get("line", 0) > 20 for entry in journal(tmp_path)), 60)
+    if end == signal.SIGKILL:
+        farm.kill()
+    else:
+        assert farm.stop() < 5
+    before = journal(tmp_path)[-1]
+    assert before["kind"] == "line"
+    wait_for(lambda: journal(tmp_path)[-1]["line"] > before["line"], 20)  # without any daemon
+    farm.start()
+    shop.until(order, "ready", 120)
+    assert {attempt["state"] for attempt in shop.attempts(order)} == {"SUCCEEDED"}
+    assert len(shop.attempts(order)) == 1
+    starts = [entry["token"] for entry in journal(tmp_path) if entry["kind"] == "started"]
+    assert starts == [before["token"]]
+    did = board.summary()
+    assert did["numbered_sha256"] == expected(tmp_path, before["token"])
+    assert (did["nozzle_target"], did["bed_target"], did["rx_dropped"]) == (0, 0, 0)
+
+
+def test_a_cancel_leaves_a_cold_machine(farm_at_work):
+    board, _, shop = farm_at_work
+    order = pay(shop, nut=2)
+    shop.until(order, "printing", 60)
+    shop.ok("POST", f"/api/orders/{order}/cancel", {"reason": "no"})
+    wait_for(lambda: shop.ok("GET", "/api/printers/marlin-01")["phase"] == "idle", 60)
+    assert shop.view(order)["status"] == "cancelled"
+    assert shop.attempts(order)[0]["state"] == "CANCELLED"
+    did = board.summary()
+    assert (did["nozzle_target"], did["bed_target"]) == (0, 0)
