@@ -311,6 +311,7 @@ def test_a_machine_that_tells_no_temperatures_is_not_trusted(tmp_path: Path) -> 
 # a cable that is away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 2, 5, 9, 14, 30])
 @pytest.mark.parametrize("seconds", [3.0, 60.0, 200.0])
 @pytest.mark.parametrize("reset", [False, True])

@@ -17,6 +17,8 @@ from farmd.store.files import geometry_file, incoming_file, model_file, sweep_in
 from tests import models
 from tests.farm import CUBE, Farm, serve, wait_until, with_farm
 
+pytestmark = pytest.mark.slow  # most start the validator, a process of its own
+
 MODEL = f"/api/skus/{CUBE['id']}/model"
 CUBE_STL = models.stl(models.cube(20))
 
@@ -181,7 +183,6 @@ async def test_a_model_for_no_sku_is_404_before_it_is_read(farm: Farm) -> None:
     assert left_behind(farm) == []
 
 
-@pytest.mark.slow
 @with_farm()
 async def test_more_than_200_mb_is_refused_at_once_and_while_it_streams(farm: Farm) -> None:
     await farm.add_sku()
