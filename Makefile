@@ -9,7 +9,7 @@ FAST := not slow and not octoprint and not slicer
 
 unexport PYTHONDONTWRITEBYTECODE  # every process would compile all of farmd again, which costs more than its work
 
-.PHONY: setup setup-system setup-test demo test test-stripe-live check bench
+.PHONY: setup setup-system setup-test demo test test-stripe-live check check-code check-tests bench
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.synced
@@ -36,10 +36,15 @@ test-stripe-live: setup
 	@$(BIN)/pytest -m stripe_live tests/contract/test_stripe_double.py
 
 check: setup
+	@$(MAKE) --no-print-directory -j 2 -O check-code check-tests
+
+check-code:
 	@$(BIN)/ruff format --check --quiet . || { echo "make check: run $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check-tests:
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/packaging -m "$(FAST)"
 
 bench: setup

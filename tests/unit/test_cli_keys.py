@@ -7,6 +7,8 @@ import pytest
 
 from farmd.cli import run
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 
 @pytest.fixture
 def farm(tmp_path):

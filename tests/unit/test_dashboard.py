@@ -17,6 +17,8 @@ from farmd.store.work_lists import plates_of
 from tests import making
 from tests.farm import client, open_farm
 
+pytestmark = pytest.mark.slow  # each opens a whole farm; orders and SKUs stand for them in make check
+
 PRINTERS = (making.printer("mk3-01"),)
 
 

@@ -17,6 +17,8 @@ from farmd.store.outbox import emit
 from tests.farm import Farm, open_farm, order_body
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # each opens a whole farm; orders and SKUs stand for them in make check
+
 
 @asynccontextmanager
 async def serving(farm: Farm) -> AsyncIterator[str]:

@@ -18,6 +18,8 @@ from farmd.store.work_lists import plates_of
 from tests import making
 from tests.farm import farm_settings, open_farm
 
+pytestmark = pytest.mark.slow  # each opens a whole farm; orders and SKUs stand for them in make check
+
 PRINTERS = (making.printer("mk3-01"), making.printer("belt-01", bed_clear="auto", color="#FFFFFF"))
 
 

@@ -13,6 +13,8 @@ import pytest
 from farmd.pipeline.sandbox import TAIL_BYTES, Finished, Limits, run_limited
 from tests.waiting import alive, wait_until
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 PYTHON = sys.executable
 ROOMY = Limits(cpu_seconds=30, memory_bytes=2 << 30, file_bytes=64 << 20, wall_seconds=30)
 

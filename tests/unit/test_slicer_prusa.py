@@ -14,6 +14,8 @@ from farmd.pipeline.sandbox import Limits
 from farmd.pipeline.slicers.engine import EngineVersion, Figures
 from farmd.pipeline.slicers.prusa import PrusaSlicer, read_figures
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 TAIL = """; filament used [mm] = 1206.86
 ; filament used [g] = 3.60
 ; estimated printing time (normal mode) = 1d 2h 3m 4s

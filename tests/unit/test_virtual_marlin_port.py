@@ -21,6 +21,8 @@ from farmd.fleet.virtual import printers_toml, virtual_marlins
 from tests.serial_bench import framed
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # real terminals, real time
+
 
 class Host:
     """One end of a terminal, read without blocking the loop that the board lives in."""
