@@ -48,4 +48,4 @@ check-tests:
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/packaging -m "$(FAST)"
 
 bench: setup
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit 1; done
+	@for script in tests/bench/bench_*.py tests/bench/serial/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit 1; done
