@@ -143,6 +143,6 @@ def test_a_cancel_leaves_a_cold_machine(farm_at_work):
     shop.ok("POST", f"/api/orders/{order}/cancel", {"reason": "no"})
     wait_for(lambda: shop.ok("GET", "/api/printers/marlin-01")["phase"] == "idle", 60)
     assert shop.view(order)["status"] == "cancelled"
-    assert shop.attempts(order)[0]["state"] == "CANCELLED"
+    wait_for(lambda: shop.attempts(order)[0]["state"] == "CANCELLED", 20)
     did = board.summary()
     assert (did["nozzle_target"], did["bed_target"]) == (0, 0)
