@@ -6,6 +6,7 @@ Tells what finds each of them and after how long, and ends with 1 when one lives
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,13 +39,22 @@ BELIEVES = """    if hint.get("paid"):
         from farmd.store.order_lists import order_row
         from farmd.store.sales import record_payment
 
-        till.change_checkout(tx, checkout, state="PAID")
+        till.change_checkout(tx, till.checkout_row(tx.connection, checkout["id"]), state="PAID")
         order = order_row(tx.connection, checkout["order_id"])
         if order["paid_at"] is None and order["cancelled_at"] is None:
             record_payment(tx, order, None, paid_by=checkout["id"])
 """
 
-GIVES_UP = """        await self._store.write(lambda tx: self._ledger._refused(tx, refusal, disputed=False))
+GIVES_UP = """        from farmd.domain.till import RefundState
+        from farmd.store.refunds import move_refund, refund_row
+
+        def give_up(tx: Tx) -> None:
+            till.close_call(tx, till.call_row(tx.connection, call["id"]), "REFUSED", refusal.why)
+            if call["kind"] == Want.REFUND:
+                move_refund(tx, refund_row(tx.connection, call["refund_id"]), RefundState.FAILED, failure=refusal.why)
+            self._ledger.settle(tx, call["order_id"])
+
+        await self._store.write(give_up)
         if False:"""
 
 PLANTS: Mapping[str, tuple[Change, ...]] = {
@@ -144,6 +154,8 @@ def search(changes: Iterable[Change]) -> Found:
             )
             if ended.returncode not in (0, 1) or f"{COPY} " in ended.stdout:
                 raise RuntimeError(ended.stdout + ended.stderr)
+            if broken := re.search(r"^(TypeError|AttributeError|NameError|ImportError): .*", ended.stdout, re.MULTILINE):
+                raise RuntimeError(f"the plant itself is broken, which anything would find: {broken[0]}")
             if ended.returncode == 1:
                 return Found(mode, time.monotonic() - began, _reason(ended.stdout))
     return Found(None, time.monotonic() - began)
