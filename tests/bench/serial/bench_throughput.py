@@ -5,12 +5,15 @@ Run: PYTHONPATH=. .venv/bin/python tests/bench/serial/bench_throughput.py [--sec
 A virtual board paces bytes, has a receive buffer, command slots and a planner, and runs in a process of its own. `L` is latency
 added to a round trip, half each way. `limit` is what a host that takes no time would reach: 25 000 bytes a second on the wire, and
 no more lines on their way than the board's buffer and slots hold. Every run is checked: the moves carried out are the file's.
+`(bare)` is no host but a full window and a count of oks, to tell the board's lateness from a host's. "resends" are the lines that
+the board refused; ours asks it six times on purpose which line it wants.
 """
 
 import argparse
 import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +29,12 @@ PEERS = {
     "marlin-host": (ROOT / ".venv-peers/marlin-host/bin/python", HOSTS / "host_marlin_host.py"),
     "octoprint": (ROOT / ".venv-octoprint/bin/python", HOSTS / "host_octoprint.py"),
 }
+BARE = "(bare)"
 BAUD = 250_000
 USB_LINES = 8000
 """Lines a second of native USB that a file is made for: about what the virtual board itself can do."""
 BEGIN_SECONDS = 15.0
+SEED = 2
 
 ROWS = [
     Row("250k L=0"),
@@ -39,7 +44,11 @@ ROWS = [
     Row("usb L=0 rx1024/16", 0.0, 16, 1024, usb=True),
     Row("usb L=1ms rx1024/16", 0.001, 16, 1024, usb=True),
 ]
-OURS_ALONE = [Row("250k L=0 rx1024/16", 0.0, 16, 1024), Row("250k L=1ms rx1024/16", 0.001, 16, 1024)]
+OURS_ALONE = [
+    Row("250k L=5ms, lines of 42 bytes", 0.005, line=42),
+    Row("250k L=0 rx1024/16", 0.0, 16, 1024),
+    Row("250k L=1ms rx1024/16", 0.001, 16, 1024),
+]
 SEGMENTS = [Row("2 ms segments, L=1ms", 0.001, segment=0.002)]
 LOST_OKS = [Row("0.2 % lost oks, L=1ms", 0.001, odds={"lose_ok": 0.002})]
 NOISE = [Row("noise 1e-4/byte, L=1ms", 0.001, odds={"garble_in": 0.0001})]
@@ -84,11 +93,17 @@ async def ours(row: Row, file: Path, folder: Path, boards: Boards, seconds: floa
         await streamer.end()
 
 
-async def peer(name: str, file: Path, boards: Boards, seconds: float) -> tuple[float, bool]:
-    """The same of another program."""
+def command(name: str, row: Row, file: Path, port: str) -> list[str]:
+    if name == BARE:
+        return [sys.executable, "-m", "tests.bench.serial.host_bare", port, str(file), str(row.slots), str(row.rx)]
     python, script = PEERS[name]
-    command = ranked([str(python), str(script), boards.paths[0], str(BAUD), str(file)], PRIORITY)
-    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
+    return [str(python), str(script), port, str(BAUD), str(file)]
+
+
+async def peer(name: str, row: Row, file: Path, boards: Boards, seconds: float) -> tuple[float, bool]:
+    """The same of another program."""
+    words = ranked(command(name, row, file, boards.paths[0]), PRIORITY)
+    process = await asyncio.create_subprocess_exec(*words, stderr=subprocess.DEVNULL, cwd=ROOT)
     try:
         if not await boards.word("begun", BEGIN_SECONDS):
             return 0.0, False
@@ -105,26 +120,29 @@ async def peer(name: str, file: Path, boards: Boards, seconds: float) -> tuple[f
 async def run(host: str, row: Row, moves: Moves, limit: float, seconds: float) -> Run:
     with tempfile.TemporaryDirectory(prefix="bench-serial-") as place:
         file = moves.write(Path(place) / "moves.gcode")
-        boards = await Boards.start(row, len(moves.payloads))
+        boards = await Boards.start(row, len(moves.payloads), seed=SEED)
         try:
             if host == "farmd":
                 used, whole = await ours(row, file, Path(place) / "streamer", boards, seconds)
             else:
-                used, whole = await peer(host, file, boards, seconds)
+                used, whole = await peer(host, row, file, boards, seconds)
         finally:
             found = (await boards.end())[0]
-    done = found["moves"]
+    done, still = found["moves"], found["since_last"] or 0.0
+    rate = found["rate"]
+    if not whole and still > 1 and rate:  # it has stopped for good, and that is part of its rate
+        rate = (done - 1) / (found["seconds"] + still)
     return Run(
         host,
-        found["rate"],
-        found["rate"] / limit,
+        rate,
+        rate / limit,
         used / max(done, 1) * 1e6,
         exact=found["sha256"] == moves.digest(done),
         whole=whole,
         starved_seconds=found["starved_seconds"],
         starved_times=found["starved_times"],
         resends=found["resends"],
-        since_last=found["since_last"] or 0.0,
+        since_last=still,
         longest_gap=found["longest_gap"],
     )
 
@@ -141,7 +159,7 @@ def tell(row: Row, limit: float, runs: Sequence[Run]) -> None:
             f"  {each.host:12} {each.rate:8.0f} {share} {each.cpu:11.1f} {starved} {each.resends:7d} {each.longest_gap:9.3f} s"
             f"  {'exact' if each.exact else 'NOT THE FILE'}{end}"
         )
-    best = [each for each in runs if each.host != "farmd"]
+    best = [each for each in runs if each.host not in ("farmd", BARE)]
     if best and runs[0].host == "farmd":
         quick, cheap = max(best, key=lambda each: each.rate), min(best, key=lambda each: each.cpu or float("inf"))
         print(
@@ -153,8 +171,8 @@ def tell(row: Row, limit: float, runs: Sequence[Run]) -> None:
 async def measure(rows: Sequence[Row], hosts: Sequence[str], seconds: float, cap: float) -> None:
     """Everybody on each row; a file lasts `seconds` at the limit, and whoever is slower is stopped after `cap`."""
     for row in rows:
-        rate = min(row.limit(Moves.of(500, row.segment).sizes()), USB_LINES)
-        moves = Moves.of(int(rate * seconds), row.segment)
+        rate = min(row.limit(Moves.of(500, row.segment, row.line).sizes()), USB_LINES)
+        moves = Moves.of(int(rate * seconds), row.segment, row.line)
         limit = row.limit(moves.sizes())
         tell(row, limit, [await run(host, row, moves, limit, cap) for host in hosts])
 
@@ -188,17 +206,18 @@ async def learning(seconds: float) -> None:
 
 def arguments() -> argparse.Namespace:
     wants = argparse.ArgumentParser(description=__doc__)
-    wants.add_argument("--seconds", type=float, default=2.0, help="of streaming at the limit, each run")
+    wants.add_argument("--seconds", type=float, default=1.5, help="of streaming at the limit, each run")
     wants.add_argument("--only", default="", help="rows whose name has this in it")
     wants.add_argument("--ours", action="store_true", help="no peers")
     return wants.parse_args()
 
 
 async def main(chosen: argparse.Namespace) -> None:
-    hosts = ["farmd"]
+    hosts, errors = ["farmd", BARE], ["farmd"]
     for name, (python, _) in PEERS.items():
         if python.exists() and not chosen.ours:
             hosts.append(name)
+            errors.append(name)
         elif not chosen.ours:
             print(f"{name} is left out: it is not installed")
     print(f"boards and hosts {'above' if ranks() else 'AMONG'} everything ordinary; {os.cpu_count()} cores")
@@ -208,12 +227,12 @@ async def main(chosen: argparse.Namespace) -> None:
 
     seconds = chosen.seconds
     await measure(wanted(ROWS), hosts, seconds, seconds * 1.5)
-    await measure(wanted(OURS_ALONE), hosts[:1], seconds, seconds * 1.5)
+    await measure(wanted(OURS_ALONE), hosts[:2], seconds, seconds * 1.5)
     await measure(wanted(SEGMENTS), hosts, seconds, seconds * 1.5)
-    await measure(wanted(NOISE), hosts, seconds * 1.5, seconds * 2)
-    await measure(wanted(LOST_OKS), hosts, seconds * 1.5, seconds * 5)
+    await measure(wanted(NOISE), errors, seconds * 2, seconds * 3)
+    await measure(wanted(LOST_OKS), errors, seconds * 2, seconds * 5)
     if not chosen.only or chosen.only == "learned":
-        await learning(seconds * 4)
+        await learning(seconds * 3)
 
 
 if __name__ == "__main__":

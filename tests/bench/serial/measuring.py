@@ -67,8 +67,10 @@ class Moves:
         lines = []
         for each in range(1, count + 1):
             line = b"G1 X%.2f Y%.2f E" % (70 + at(each, 0.3), 70 + at(each, 0.4))
-            room = size - len(frame(each, line)) - 1
-            lines.append(line + (b"%.9f" % (each * 0.01))[:room].ljust(room, b"0"))
+            line += b"%.9f" % (each * 0.01)
+            while len(frame(each, line)) > size:
+                line = line[:-1]
+            lines.append(line)
         lines[0] += b" F%d" % speed
         return cls(lines)
 
@@ -96,6 +98,7 @@ class Row:
     usb: bool = False
     segment: float = 1e-5
     planner: int = 16
+    line: int = 39
     odds: dict[str, float] = field(default_factory=dict)
 
     @property
