@@ -173,14 +173,6 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         payments=payments.provider,
         desk=payments.stripe,
     )
-    config = uvicorn.Config(
-        create_app(rooms, pages.router),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE,
-        lifespan="off",
-        server_header=False,
-    )
     return _Farm(
         world=world,
         store=store,
@@ -192,8 +184,20 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         courier=Courier(store, world, policy),
         feed=feed,
         timers=Timers(),
-        server=_Server(config),
+        server=_server(rooms),
     )
+
+
+def _server(rooms: Rooms) -> _Server:
+    config = uvicorn.Config(
+        create_app(rooms, pages.router),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE,
+        lifespan="off",
+        server_header=False,
+    )
+    return _Server(config)
 
 
 def _pinned(store: Store) -> frozenset[str]:

@@ -103,8 +103,10 @@ class SerialBench:
 
     def print(self, lines: Iterable[bytes], token: str = "att-1") -> None:
         """Begin a print."""
-        refusal = self.session.print(self.spool(lines, token), self.now)
+        job = self.spool(lines, token)
+        refusal = self.session.why_not(job)
         assert refusal is None, refusal
+        self.session.print(job, self.now)
         self._collect()
 
     def ending(self, seconds: float = 36_000.0) -> Ending:

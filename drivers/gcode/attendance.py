@@ -10,7 +10,8 @@ from enum import StrEnum
 from drivers.gcode import scripts
 from drivers.gcode.flow import Course, Flow, Steps, Until
 from drivers.gcode.machine import Machine, Prompt
-from drivers.gcode.protocol import Link, Script
+from drivers.gcode.protocol import Link
+from drivers.gcode.sources import Script
 
 BOOT_SECONDS = 30.0
 """How long a machine may take to boot after its port was opened."""
@@ -55,13 +56,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Something to be written down and told. `kind`: started, held, resumed, ended, machine, rest, trouble, cable."""
+    """Something to be written down and told. `kind`: held, resumed, ended, machine, rest, safe, trouble, cable. `unsafe`: it ended,
+    and heaters may be on still."""
 
     kind: str
     token: str | None = None
     line: int = 0
     words: str = ""
     ending: Ending | None = None
+    unsafe: bool = False
 
 
 class Attendance:
@@ -106,6 +109,7 @@ class Attendance:
             if self._unsafe:
                 self._trouble(UNSURE)
                 return self._greet()
+            self._tell("safe")
         self.message = None
         self._tell("machine", self.machine.firmware)
         return self._rest()
@@ -194,7 +198,7 @@ class Attendance:
             self._tell("trouble", words)
 
     def _tell(self, kind: str, words: str = "", ending: Ending | None = None) -> None:
-        self.news.append(News(kind, *self._at(), words, ending))
+        self.news.append(News(kind, *self._at(), words, ending, self._unsafe and ending is not None))
 
     def _start(self, flow: Flow, now: float) -> None:
         self._now = now

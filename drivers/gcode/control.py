@@ -27,8 +27,8 @@ class Garbled(Exception):
     """What arrived is not a message."""
 
 
-class Refused(Exception):
-    """A wish that cannot be granted. `kind`: busy, not_ours, away, refused."""
+class Declined(Exception):
+    """A wish that the streamer cannot grant. `kind`: busy, not_ours, away, refused."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(words)

@@ -9,14 +9,13 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from drivers.contract import (
     Busy,
     Capability,
-    DriverError,
     NotOurs,
     Outcome,
     Phase,
@@ -27,28 +26,33 @@ from drivers.contract import (
     Temperature,
     Unreachable,
 )
-from drivers.gcode import control
+from drivers.gcode.attendance import Phase as Doing
 from drivers.gcode.client import Client, Disconnected
+from drivers.gcode.control import Declined
 from drivers.gcode.launch import NotLaunched, launch, put_settings
 from drivers.gcode.settings import Settings
 from drivers.gcode.spool import remove
 
 RESYNC_SECONDS = 20.0
 LAUNCH_SECONDS = 10.0
+LAUNCH_PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5)
+"""Between looks for a streamer that was started; after the last it is started again: one that was ending may have held its lock."""
 AWAY_SECONDS, GREETING_SECONDS = 3.0, 25.0
+DISMISS_SECONDS = 15.0
 FIRST_PAUSE, LAST_PAUSE = 0.2, 5.0
 
 _PHASES = {
-    "away": Phase.OFFLINE,
-    "greeting": Phase.OFFLINE,
-    "ready": Phase.IDLE,
-    "printing": Phase.PRINTING,
-    "held": Phase.PAUSED,
-    "stopping": Phase.STOPPING,
-    "busy": Phase.BUSY,
-    "foreign": Phase.PRINTING,
-    "halted": Phase.ERROR,
+    Doing.AWAY: Phase.OFFLINE,
+    Doing.GREETING: Phase.OFFLINE,
+    Doing.READY: Phase.IDLE,
+    Doing.PRINTING: Phase.PRINTING,
+    Doing.HELD: Phase.PAUSED,
+    Doing.STOPPING: Phase.STOPPING,
+    Doing.BUSY: Phase.BUSY,
+    Doing.FOREIGN: Phase.PRINTING,
+    Doing.HALTED: Phase.ERROR,
 }
+_OF_A_PRINT = (Phase.PRINTING, Phase.PAUSED, Phase.STOPPING, Phase.FINISHED)
 _REFUSALS: Mapping[str, type[Refused]] = {"busy": Busy, "not_ours": NotOurs}
 
 
@@ -71,6 +75,7 @@ class GcodeDriver:
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
         self._epoch = 0
+        self._seen: tuple[Client | None, int] = (None, 0)  # what the epoch stands for: a connection, and a port since it was opened
         self._closed = False
         self._watching: set[asyncio.Event] = set()
 
@@ -81,71 +86,63 @@ class GcodeDriver:
         """Find the machine's streamer, or start it, and wait until it knows the machine. Raises `Unreachable`."""
         self._closed = False
         client = await self._at_hand()
-        await self._while(client, "away", AWAY_SECONDS)
-        await self._while(client, "greeting", GREETING_SECONDS)
+        await client.until(lambda state: state["phase"] != Doing.AWAY, AWAY_SECONDS)
+        await client.until(lambda state: state["phase"] != Doing.GREETING, GREETING_SECONDS)
         self._need(client)
-
-    async def _while(self, client: Client, phase: str, seconds: float) -> None:
-        """Wait until the machine is in another phase, or so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while client.state["phase"] == phase and not client.broken:
-                    client.news.clear()
-                    await client.news.wait()
 
     def _need(self, client: Client) -> None:
         """Raises `Unreachable` while the machine is."""
         if client.broken:
             raise Unreachable(f"the streamer of {self._printer_id} has ended: see {self._folder}/log")
-        if client.state["phase"] in ("away", "greeting"):
+        if client.state["phase"] in (Doing.AWAY, Doing.GREETING):
             raise Unreachable(client.state["message"] or "nothing answers: is the machine switched on, and is this its baud rate?")
 
     async def _at_hand(self) -> Client:
-        """A connection to the streamer; one that knows the present settings, as soon as nothing is being printed."""
+        """A connection to the streamer; one that knows the present settings, as soon as nothing is being printed. Raises
+        `Unreachable`."""
         async with self._connecting:
             if self._client is not None and not self._client.broken:
                 return self._client
             client = await self._find()
-            hello = await client.ask("hello")
-            if hello["settings"] != _plain(self._settings) and await self._dismissed(client):
-                client = await self._find()
-            await client.ask("subscribe")
-            self._client = client
-            self._epoch += 1
+            try:
+                hello = await client.ask("hello")
+                if hello["settings"] != asdict(self._settings) and await _dismissed(client):
+                    await client.close()
+                    client = await self._find()
+                await client.ask("subscribe")
+                self._client = client
+            except (Declined, Disconnected) as error:
+                raise Unreachable(f"the streamer of {self._printer_id} went away: {error}") from error
+            finally:
+                if self._client is not client:
+                    await client.close()
             return client
 
     async def _find(self) -> Client:
+        """A connection to the streamer that runs, or to one that is started. Raises `Unreachable`."""
         try:
             return await Client.connect(self._folder)
         except Disconnected:
             pass
         try:
+            async with asyncio.timeout(LAUNCH_SECONDS):
+                while True:
+                    await self._launch()
+                    for pause in LAUNCH_PAUSES:
+                        await asyncio.sleep(pause)
+                        try:
+                            return await Client.connect(self._folder)
+                        except Disconnected:
+                            continue
+        except TimeoutError:
+            raise Unreachable(f"the streamer of {self._printer_id} does not come up: see {self._folder}/log") from None
+
+    async def _launch(self) -> None:
+        try:
             await asyncio.to_thread(put_settings, self._folder, self._settings)
             await launch(self._folder)
         except (NotLaunched, OSError) as error:
             raise Unreachable(f"the streamer of {self._printer_id} cannot be started: {error}") from error
-        pause = 0.02
-        try:
-            async with asyncio.timeout(LAUNCH_SECONDS):
-                while True:
-                    await asyncio.sleep(pause)
-                    try:
-                        return await Client.connect(self._folder)
-                    except Disconnected:
-                        pause = min(pause * 2, 0.5)
-        except TimeoutError:
-            raise Unreachable(f"the streamer of {self._printer_id} does not come up: see {self._folder}/log") from None
-
-    async def _dismissed(self, client: Client) -> bool:
-        """Whether a streamer with other settings went; one that prints stays, and is asked again another day."""
-        try:
-            await client.ask("quit")
-        except control.Refused:
-            return False
-        while not client.broken:
-            client.news.clear()
-            await client.news.wait()
-        return True
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """See the port. A streamer that is gone is found or started again, with growing pauses."""
@@ -156,32 +153,37 @@ class GcodeDriver:
             while not self._closed:
                 try:
                     client = await self._at_hand()
-                except (DriverError, Disconnected) as error:
+                except Unreachable as error:
                     yield Snapshot(Phase.OFFLINE, self._epoch, message=str(error))
                     await _first(end.wait(), asyncio.sleep(pause * (1 + self._jitter())))
                     pause = min(pause * 2, LAST_PAUSE)
                     continue
                 pause = FIRST_PAUSE
                 while not client.broken and not self._closed:
-                    client.news.clear()
-                    yield self._snapshot(client.state)
-                    await _first(client.news.wait(), end.wait(), asyncio.sleep(self._resync))
+                    news = client.news
+                    yield self._snapshot(client)
+                    await _first(news.wait(), end.wait(), asyncio.sleep(self._resync))
                 if client.broken and not self._closed:
                     yield Snapshot(Phase.OFFLINE, self._epoch, message="the streamer is gone")
         finally:
             self._watching.discard(end)
 
-    def _snapshot(self, state: Mapping[str, Any]) -> Snapshot:
+    def _snapshot(self, client: Client) -> Snapshot:
+        state = client.state
+        if self._seen != (client, state["epoch"]):
+            self._seen = client, state["epoch"]
+            self._epoch += 1
         phase = _PHASES.get(state["phase"], Phase.ERROR)
         if phase is Phase.IDLE and state["ended"] == "succeeded":
             phase = Phase.FINISHED
-        own = phase.value in ("printing", "paused", "stopping", "finished") and state["phase"] != "foreign"
+        foreign = state["phase"] == Doing.FOREIGN
+        own = phase in _OF_A_PRINT and not foreign
         wire = state["wire"]
         return Snapshot(
             phase=phase,
-            epoch=self._epoch * 1000 + state["epoch"],
+            epoch=self._epoch,
             token=state["token"] if own else None,
-            file=state["token"] if own else ("a print of its own card" if state["phase"] == "foreign" else None),
+            file=state["token"] if own else ("a print of its own card" if foreign else None),
             progress=state["sent"] / wire if wire else (1.0 if phase is Phase.FINISHED else None),
             position=state["sent"],
             temperatures={_heater(name): Temperature(*heat) for name, heat in state["heat"].items()},
@@ -257,7 +259,7 @@ class GcodeDriver:
         try:
             client = await self._at_hand()
             return await client.ask(do, token=token)
-        except control.Refused as error:
+        except Declined as error:
             if error.kind == "away":
                 raise Unreachable(str(error)) from error
             raise _REFUSALS.get(error.kind, Refused)(str(error)) from error
@@ -265,8 +267,13 @@ class GcodeDriver:
             raise Unreachable(str(error)) from error
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in ("port", "baud", "window", "rx_buffer")}
+async def _dismissed(client: Client) -> bool:
+    """Whether a streamer with other settings went; one that prints stays, and is asked again another day."""
+    try:
+        await client.ask("quit")
+    except Declined:
+        return False
+    return await client.gone(DISMISS_SECONDS)
 
 
 def _heater(name: str) -> str:

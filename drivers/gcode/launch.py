@@ -60,10 +60,17 @@ async def _systemctl(*words: str) -> int:
     quiet = asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec("systemctl", *words, stdin=quiet, stdout=quiet, stderr=quiet)
+    except OSError:
+        return 1
+    try:
         async with asyncio.timeout(SYSTEMD_SECONDS):
             return await process.wait()
-    except (OSError, TimeoutError):
+    except TimeoutError:
         return 1
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def _detached(folder: Path) -> None:

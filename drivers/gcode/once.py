@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drivers.contract import DriverError
 from drivers.gcode.client import Client, Disconnected
-from drivers.gcode.control import Message, Refused
+from drivers.gcode.control import Declined, Message
 from drivers.gcode.driver import GcodeDriver
 from drivers.gcode.settings import Settings
 
@@ -76,14 +76,13 @@ async def _watch(client: Client, told: Told, cancelled: asyncio.Event) -> Messag
     stopping = asyncio.create_task(cancelled.wait())
     try:
         while True:
-            client.news.clear()
-            state = client.state
+            news, state = client.news, client.state
             told(state)
             if state["token"] == TOKEN and state["ended"]:
                 return state
             if client.broken:
                 raise Disconnected("it ended before the print")
-            waiting = asyncio.create_task(client.news.wait())
+            waiting = asyncio.create_task(news.wait())
             await asyncio.wait({waiting} if asked else {waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if cancelled.is_set() and not asked:
@@ -97,15 +96,12 @@ async def dismiss(folder: Path) -> None:
     """End the streamer of `folder`, if there is one; a print is stopped safely. Returns when it is gone, or does not answer."""
     try:
         client = await Client.connect(folder)
-    except (Disconnected, OSError):
+    except Disconnected:
         return
     try:
-        async with asyncio.timeout(PARTING_SECONDS):
-            os.kill((await client.ask("state"))["pid"], signal.SIGTERM)
-            while not client.broken:
-                client.news.clear()
-                await client.news.wait()
-    except (Disconnected, Refused, TimeoutError, ProcessLookupError):
+        os.kill((await client.ask("state"))["pid"], signal.SIGTERM)
+        await client.gone(PARTING_SECONDS)
+    except (Disconnected, Declined, ProcessLookupError):
         return
     finally:
         await client.close()

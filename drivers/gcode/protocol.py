@@ -6,12 +6,12 @@ consent: where oks were lost it asks the firmware which line it wants. Facts abo
 """
 
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Protocol
 
+from drivers.gcode.flight import Kind, Refusals, Rewind, Sent
 from drivers.gcode.framing import frame
 from drivers.gcode.replies import OK, Busy, Idle, Lines, Ok, Reply, Resend, read
+from drivers.gcode.sources import Script, Source
+from drivers.gcode.tally import Tally
 from drivers.gcode.window import Window
 
 PATIENCE = 3.0
@@ -35,89 +35,10 @@ FIRST_LINES = 2
 """A print is not lost yet when the first line is wanted again after so many."""
 ASIDES = 16
 """Commands without a number that may be unanswered."""
-BAD_CABLE, CABLE_LINES = 0.02, 1000
-"""The share of lines that had to be sent again, and out of how many, that is told as a bad cable."""
 FIRST_GUESS = 0.005
 
 
-class Source(Protocol):
-    """Framed lines with consecutive numbers up to `last`."""
-
-    last: int
-
-    def size(self, number: int) -> int:
-        """Bytes of one line with its newline."""
-
-    def lines(self, first: int, last: int) -> bytes:
-        """The bytes of lines `first` to `last`, both included."""
-
-
-class Script:
-    """A few commands as a source: numbered from 1."""
-
-    def __init__(self, commands: list[bytes]) -> None:
-        self._frames = [frame(number, command) for number, command in enumerate(commands, 1)]
-        self.last = len(commands)
-
-    def size(self, number: int) -> int:
-        """See `Source`."""
-        return len(self._frames[number - 1])
-
-    def lines(self, first: int, last: int) -> bytes:
-        """See `Source`."""
-        return b"".join(self._frames[first - 1 : last])
-
-
-class _Kind(Enum):
-    LINE = auto()
-    PLAIN = auto()  # without a number
-    PROBE = auto()  # M105 without a number: its answer tells that everything before it was dealt with
-    COUNT = auto()  # M110: sets the firmware's count
-    ASK = auto()  # a number that cannot be right: the Resend tells which line is wanted
-
-
-@dataclass(slots=True)
-class _Sent:
-    kind: _Kind
-    number: int  # -1 without one
-    size: int
-    at: float
-
-
-@dataclass(slots=True)
-class _Rewind:
-    to: int
-    at: float
-    begun: float
-
-
-@dataclass(slots=True)
-class _Refused:
-    """How often lines were refused since one further on was."""
-
-    line: int = 0
-    furthest: int = 0
-    times: int = 0
-    in_circles: int = 0
-
-    def once_more(self, line: int) -> int:
-        self.times = self.times + 1 if line == self.line else 1
-        self.in_circles = self.in_circles + 1 if line <= self.furthest else 1
-        self.line, self.furthest = line, max(line, self.furthest)
-        return self.times
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a print's wire went through. `starved` are the seconds in which the firmware's planner had run empty, as far as it
-    tells (ADVANCED_OK); None when it does not. `bad_cable` once far too many lines had to be sent again."""
-
-    lines: int = 0
-    resends: int = 0
-    lost_oks: int = 0
-    questions: int = 0
-    starved: float | None = None
-    bad_cable: bool = False
+_LINE, _ASK = Kind.LINE, Kind.ASK  # looked up for every line
 
 
 class Link:
@@ -135,21 +56,18 @@ class Link:
         self._round_trip = FIRST_GUESS
         self._lines = Lines()
         self._out: list[bytes] = []
-        self._flight: deque[_Sent] = deque()
+        self._flight: deque[Sent] = deque()
         self._bytes = 0
         self.source: Source = Script([])
         self._next, self._low, self._high = 1, 1, 0
         self._held = self._settled = True
         self._counting = False
-        self._rewind: _Rewind | None = None
+        self._rewind: Rewind | None = None
         self._ask_at: float | None = None
         self._asked = self._counted = 0
         self._disbelieved: int | None = None
         self._returning = False
-        self._refused = _Refused()
-        self._resends_before = 0
-        self._planner_most = 0
-        self._empty_since: float | None = None
+        self._refused = Refusals()
         self._swallow = False
         self._probe_pause = PROBE_PAUSE
         self._moved = self._heard = self._alive = 0.0
@@ -186,7 +104,7 @@ class Link:
         self._next = self._low = first
         self._high = first - 1
         self._asked = self._counted = 0
-        self._refused = _Refused()
+        self._refused = Refusals()
         self._count(now)
 
     def hold(self, now: float) -> None:
@@ -198,7 +116,7 @@ class Link:
         """Send a command without a number at once, whatever is on its way. False when too many such are unanswered."""
         if sum(sent.number < 0 for sent in self._flight) >= ASIDES:
             return False
-        self._send(_Kind.PROBE if command == b"M105" else _Kind.PLAIN, -1, command + b"\n", now)
+        self._send(Kind.PROBE if command == b"M105" else Kind.PLAIN, -1, command + b"\n", now)
         return True
 
     def cut(self) -> None:
@@ -241,12 +159,9 @@ class Link:
         """When `tick` has to be called at the latest; None when nothing is waited for."""
         if self.trouble is not None:
             return None
-        times = [self._rewind.at] if self._rewind else []
-        if self._ask_at is not None:
-            times.append(self._ask_at)
-        if self._flight and not times:
-            times.append(self._moved + PATIENCE)
-        return min(times, default=None)
+        if self._rewind is not None or self._ask_at is not None:
+            return self._rewind.at if self._rewind is not None else self._ask_at
+        return self._moved + PATIENCE if self._flight else None
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -264,7 +179,7 @@ class Link:
 
     @property
     def _asking(self) -> bool:
-        return bool(self._flight) and self._flight[0].kind is _Kind.ASK
+        return bool(self._flight) and self._flight[0].kind is _ASK
 
     # what was said
 
@@ -278,7 +193,8 @@ class Link:
                 self._swallow = True  # the ok that follows acknowledges nothing
                 self._wanted(line, now)
             case Busy():
-                self.tells_busy, self._moved, self._alive, self._empty_since = True, now, now, None
+                self.tells_busy, self._moved, self._alive = True, now, now
+                self.tally.busy()
             case Idle() if self._flight:
                 self._moved = min(self._moved, now - PATIENCE)  # it has nothing to do: oks were lost
 
@@ -288,7 +204,7 @@ class Link:
         if ok.buffers is not None:
             self.window.known(ok.buffers + 1)  # the command that just ended still counts as one
         if ok.planner is not None:
-            self._starving(ok.planner, now)
+            self.tally.planner(ok.planner, now)
         if ok.line is not None:
             if not any(sent.number == ok.line for sent in flight):
                 return  # it was acknowledged already
@@ -303,21 +219,13 @@ class Link:
         if self._counting and not flight:
             self._ask(now)
 
-    def _starving(self, free: int, now: float) -> None:
-        """The planner holds at most the move it was just given: the nozzle stood still before that, or is about to."""
-        self._planner_most = max(self._planner_most, free)
-        empty = free >= self._planner_most - 1
-        spent = now - self._empty_since if empty and self._empty_since is not None else 0.0
-        self.tally.starved = (self.tally.starved or 0.0) + spent
-        self._empty_since = now if empty else None
-
     def _probed(self) -> None:
         """The answer to a question, which nothing else gives: what went before it was dealt with. Which of several questions was
         answered cannot be told, so that the others are not waited for."""
-        if any(sent.kind is _Kind.PROBE for sent in self._flight):
-            while self._flight[0].kind is not _Kind.PROBE:
+        if any(sent.kind is Kind.PROBE for sent in self._flight):
+            while self._flight[0].kind is not Kind.PROBE:
                 self._land(lost=True)
-            self._keep([sent for sent in self._flight if sent.kind is not _Kind.PROBE])
+            self._keep([sent for sent in self._flight if sent.kind is not Kind.PROBE])
             self._probe_pause = PROBE_PAUSE
 
     def _land(self, *, lost: bool = False) -> None:
@@ -325,15 +233,12 @@ class Link:
         sent = self._flight.popleft()
         self._bytes -= sent.size
         self.tally.lost_oks += lost
-        if sent.kind is _Kind.LINE:
-            self.tally.lines += 1
+        if sent.kind is _LINE:
+            self.tally.taken()
             if sent.number >= self._low:
                 self._low = sent.number + 1
             if not lost:
                 self.window.clean()
-            if self.tally.lines % CABLE_LINES == 0:
-                self.tally.bad_cable |= self.tally.resends - self._resends_before > BAD_CABLE * CABLE_LINES
-                self._resends_before = self.tally.resends
 
     def _wanted(self, line: int | None, now: float) -> None:
         """The firmware names the line it wants."""
@@ -385,7 +290,7 @@ class Link:
         """Wait for the echoes of what is on its way, then go back to `line`, once."""
         pause = max(QUIET, 1.5 * (self._round_trip + self._bytes * self._byte_seconds))
         begun = self._rewind.begun if self._rewind else now
-        self._rewind = _Rewind(line, min(now + pause, begun + STORM), begun)
+        self._rewind = Rewind(line, min(now + pause, begun + STORM), begun)
         self._moved = now
 
     def _go_back(self, line: int) -> None:
@@ -408,10 +313,10 @@ class Link:
         elif self._counting:
             self._drop_from(0)
             self._count(now)
-        elif self._flight[-1].kind is not _Kind.PROBE or now >= self._flight[-1].at + self._probe_pause:
+        elif self._flight[-1].kind is not Kind.PROBE or now >= self._flight[-1].at + self._probe_pause:
             self.tally.questions += 1
             self._probe_pause *= 2  # the question may be lost too, but must not pile up before a machine that is merely slow
-            self._send(_Kind.PROBE, -1, b"M105\n", now)
+            self._send(Kind.PROBE, -1, b"M105\n", now)
         else:
             self._moved = now
 
@@ -421,7 +326,7 @@ class Link:
         if self._counted > ASKED_IN_VAIN:
             self._fail("the printer does not take line numbers: is it a Marlin, and is this its baud rate?")
             return
-        self._send(_Kind.COUNT, self._next - 1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
+        self._send(Kind.COUNT, self._next - 1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
 
     def _ask(self, now: float) -> None:
         """Ask which line is wanted, by one that cannot be right."""
@@ -432,12 +337,12 @@ class Link:
             self._fail("the printer does not say which line it wants")
             return
         self.tally.questions += 1
-        self._send(_Kind.ASK, -1, frame(max(self._next, self._high + 1) + 5, b"M105"), now)
+        self._send(Kind.ASK, -1, frame(max(self._next, self._high + 1) + 5, b"M105"), now)
 
     def _go_on(self, now: float) -> None:
-        if self.trouble is not None or self._counting or self._returning or self._asking:
+        if self.trouble is not None or self._rewind is not None or self._ask_at is not None:
             return
-        if self._rewind is not None or self._ask_at is not None:
+        if self._counting or self._returning or self._asking:
             return
         if not self._held:
             self._fill(now)
@@ -445,36 +350,39 @@ class Link:
             self._ask(now)
 
     def _fill(self, now: float) -> None:
-        """As many lines as the window has room for, in one piece."""
+        """As many lines as the window has room for, in one piece. Called for every line of a print."""
         flight, window, source = self._flight, self.window, self.source
         first = number = self._next
-        while number <= source.last and len(flight) < window.lines:
-            size = source.size(number)
-            if self._bytes + size > window.size and flight:
+        last = min(source.last, number + window.lines - len(flight) - 1)
+        size, left = source.size, window.size - self._bytes
+        while number <= last:
+            needed = size(number)
+            if needed > left and flight:
                 break
-            flight.append(_Sent(_Kind.LINE, number, size, now))
-            self._bytes += size
+            flight.append(Sent(_LINE, number, needed, now))
+            left -= needed
             number += 1
         if number > first:
             if len(flight) == number - first:
                 self._moved = self._heard = self._alive = now
+            self._bytes = window.size - left
             self._out.append(source.lines(first, number - 1))
             self._next = number
             self._high = max(self._high, number - 1)
 
-    def _send(self, kind: _Kind, number: int, data: bytes, now: float) -> None:
+    def _send(self, kind: Kind, number: int, data: bytes, now: float) -> None:
         if not self._flight:  # before that, nobody had to answer
             self._heard = self._alive = now
-        self._flight.append(_Sent(kind, number, len(data), now))
+        self._flight.append(Sent(kind, number, len(data), now))
         self._bytes += len(data)
         self._out.append(data)
         self._moved = now
 
     def _drop_from(self, line: int) -> None:
         """What was sent from `line` on (0: all) is not waited for any more."""
-        self._keep([sent for sent in self._flight if line and (sent.kind is not _Kind.LINE or sent.number < line)])
+        self._keep([sent for sent in self._flight if line and (sent.kind is not Kind.LINE or sent.number < line)])
 
-    def _keep(self, kept: list[_Sent]) -> None:
+    def _keep(self, kept: list[Sent]) -> None:
         self._flight = deque(kept)
         self._bytes = sum(sent.size for sent in kept)
 

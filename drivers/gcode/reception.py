@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
-from drivers.gcode.control import SOCKET, VERSION, Garbled, Message, Refused, address, pack, peer_is_ours, unpack
+from drivers.gcode.control import SOCKET, VERSION, Declined, Garbled, Message, address, pack, peer_is_ours, unpack
 
 if TYPE_CHECKING:
     from drivers.gcode.streamer import Streamer
@@ -87,7 +87,7 @@ class Reception:
     def _answer(self, request: Message, writer: asyncio.StreamWriter) -> Message:
         try:
             return self._do(str(request.get("do")), str(request.get("token")), request, writer)
-        except Refused as error:
+        except Declined as error:
             return {"no": error.kind, "words": str(error)}
         except (ValueError, TypeError) as error:
             return {"no": "refused", "words": str(error)}
@@ -115,5 +115,5 @@ class Reception:
             case "quit" if streamer.session.job is None:
                 streamer.quit()
             case _:
-                raise Refused("refused", f"{what!r} cannot be done")
+                raise Declined("refused", f"{what!r} cannot be done")
         return {"ok": True}

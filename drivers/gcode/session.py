@@ -13,9 +13,10 @@ from drivers.gcode.attendance import News as News
 from drivers.gcode.attendance import Phase as Phase
 from drivers.gcode.flow import Flow, Until
 from drivers.gcode.modes import Modes, modes_after
-from drivers.gcode.protocol import Link, Tally
+from drivers.gcode.protocol import Link
 from drivers.gcode.replies import Action, Failing, Failure, Ok, Reply, Report, Started
 from drivers.gcode.spool import Spool
+from drivers.gcode.tally import Tally
 from drivers.gcode.watch import HeatWatch
 
 AWAY_SECONDS = 120.0
@@ -118,22 +119,24 @@ class Session(Attendance):
 
     # what is wanted
 
-    def print(self, job: Spool, now: float) -> str | None:
-        """Begin `job`; or say why not."""
+    def why_not(self, job: Spool) -> str | None:
+        """What speaks against beginning `job` now."""
         if self.phase is not Phase.READY:
             return f"the machine is {self.phase}"
         if job.facts.arcs and self.machine.able.get("ARCS") is False:
             return "the file has arcs (G2, G3), which this firmware does not know: slice without them"
         if self.machine.able.get("THERMAL_PROTECTION") is False and not self._unprotected:
             return UNPROTECTED
+        return None
+
+    def print(self, job: Spool, now: float) -> None:
+        """Begin `job`, against which nothing speaks (`why_not`)."""
         self._job, self.token, self.ended, self.message, self._first = job, job.facts.token, None, None, 1
         self._hold_wanted = self._held_by_firmware = self._cancelled = self._cable_told = False
         self._heat = HeatWatch(self.machine.heat, now)
         self.link.tally = Tally()
-        self._tell("started")
-        self._now = now
+        self._unsafe = False  # it is this print that ends with the heaters off
         self._start(self._print(job), now)
-        return None
 
     def hold(self, now: float) -> str | None:
         """Hold the print; or say why not. A no-op when it is held."""
@@ -263,10 +266,10 @@ class Session(Attendance):
 
     def _over(self, ending: Ending, words: str, safe: bool) -> Flow:
         """The print is over; a machine that may be hot still is made safe before anything else."""
+        self._unsafe = not safe
         self._end(ending, words if safe else "; ".join(filter(None, (words, UNSURE))))
         if safe:
             return self._rest()
-        self._unsafe = True
         self._new_machine()
         return self._greet()
 
@@ -275,8 +278,9 @@ class Session(Attendance):
     def _missed(self) -> Flow:
         """The machine is out of reach. After too long a print is over, whatever becomes of its machine."""
         yield Until(lambda: False, AWAY_SECONDS)
+        self._unsafe = True
         self._end(Ending.FAILED, f"the cable was away for more than {AWAY_SECONDS:.0f} seconds; {UNSURE}")
-        self.phase, self._unsafe = Phase.AWAY, True
+        self.phase = Phase.AWAY
         return None
 
     def _returned(self) -> Flow:

@@ -1,18 +1,21 @@
 """A print on disk as it will go over the wire: every line framed once, with an index of where each begins.
 
 Runs as a process of its own (`python -m drivers.gcode.spool FILE FOLDER`), so that neither a running print nor the daemon waits
-for it. What a firmware would choke on is refused here, before anything is hot. The facts are written last: without them there
-is no print.
+for it. What a firmware would choke on is refused here, before anything is hot. The facts come last: without them there is no
+print. Every such process writes drafts of its own, so that one nobody waits for any more cannot spoil another's work.
 """
 
+import glob
 import hashlib
 import json
 import mmap
 import os
 import re
+import secrets
 import sys
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -71,7 +74,7 @@ class Facts:
 
 
 class Spool:
-    """One print, ready for the wire. Implements `protocol.Source`. Raises `FileNotFoundError` when it is not (all) there."""
+    """One print, ready for the wire. Implements `sources.Source`. Raises `FileNotFoundError` when it is not (all) there."""
 
     def __init__(self, folder: Path, token: str) -> None:
         text = (folder / f"{token}.json").read_text()
@@ -86,11 +89,11 @@ class Spool:
             raise FileNotFoundError(f"the spooled print {token} is damaged")
 
     def size(self, number: int) -> int:
-        """See `protocol.Source`."""
+        """See `sources.Source`."""
         return self._index[number] - self._index[number - 1]
 
     def lines(self, first: int, last: int) -> bytes:
-        """See `protocol.Source`."""
+        """See `sources.Source`."""
         return self._frames[self._index[first - 1] : self._index[last]]
 
     def sent(self, last: int) -> int:
@@ -108,22 +111,21 @@ class Spool:
 
 def remove(folder: Path, token: str) -> None:
     """Forget a print; nothing happens when there is none."""
-    for end in ("json", "index", "frames", "draft"):
-        (folder / f"{token}.{end}").unlink(missing_ok=True)
+    for file in folder.glob(f"{glob.escape(token)}.*"):
+        file.unlink(missing_ok=True)
 
 
 def spool(source: Path, folder: Path, token: str) -> Iterator[tuple[int, int]]:
     """Frame `source` into `folder` under `token`; gives (bytes read, bytes in all) as it goes on, lastly with both equal. A print
     of that token is replaced. Raises `Unprintable`, `OSError`."""
     size = source.stat().st_size
-    remove(folder, token)
     index = array("I", [0])
     tools: set[int] = set()
     digest = hashlib.sha256()
     left_out = cut = read = reported = 0
     arcs = False
-    try:
-        with source.open("rb") as lines, (folder / f"{token}.frames").open("wb") as frames:
+    with _drafts(folder, token) as drafts:
+        with source.open("rb") as lines, drafts["frames"].open("wb") as frames:
             wire = number = 0
             for at, line in _numbered(lines):
                 digest.update(line)
@@ -154,12 +156,24 @@ def spool(source: Path, folder: Path, token: str) -> Iterator[tuple[int, int]]:
             frames.flush()
             os.fsync(frames.fileno())
         facts = Facts(token, number + 1, size, digest.hexdigest(), index[-1], arcs, tuple(sorted(tools)), left_out, cut)
-        _put(folder / f"{token}.index", index.tobytes())
-        _put(folder / f"{token}.json", json.dumps(asdict(facts)).encode())
-    except BaseException:
-        remove(folder, token)
-        raise
+        _put(drafts["index"], index.tobytes())
+        _put(drafts["json"], json.dumps(asdict(facts)).encode())
+        (folder / f"{token}.json").unlink(missing_ok=True)
+        for end, draft in drafts.items():
+            draft.replace(folder / f"{token}.{end}")
     yield size, size
+
+
+@contextmanager
+def _drafts(folder: Path, token: str) -> Iterator[dict[str, Path]]:
+    """Where this process writes the parts of a print, those first that must be there before the others; nothing is left of them."""
+    mine = secrets.token_hex(4)
+    drafts = {end: folder / f"{token}.{end}.{mine}" for end in ("frames", "index", "json")}
+    try:
+        yield drafts
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def _numbered(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -202,12 +216,10 @@ def _narrow(offset: int) -> int:
 
 
 def _put(file: Path, data: bytes) -> None:
-    draft = file.with_suffix(".draft")
-    with draft.open("wb") as stream:
+    with file.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    draft.replace(file)
 
 
 def _tell(news: dict[str, object]) -> None:

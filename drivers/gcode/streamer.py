@@ -10,19 +10,20 @@ import gc
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from drivers.gcode import scripts
-from drivers.gcode.control import Refused
+from drivers.gcode.control import Declined
 from drivers.gcode.framing import LINE_CAP, payload
 from drivers.gcode.journal import Journal
 from drivers.gcode.port import Port, PortError, open_port, stable_name
 from drivers.gcode.protocol import Link
 from drivers.gcode.reception import Reception
-from drivers.gcode.session import Ending, News, Phase, Session
+from drivers.gcode.session import Ending, Phase, Session
 from drivers.gcode.settings import Settings, read_settings
 from drivers.gcode.spool import Spool
 from drivers.gcode.window import Window
@@ -42,13 +43,14 @@ class Streamer:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
         self._journal = Journal(folder / "journal")
-        self.session = Session(self._new_link, unsafe=self._journal.unended is not None)
+        self.session = Session(self._new_link, unsafe=self._journal.unsafe)
         self.epoch = 0
         self._cable = ""  # what is wrong with it, for the print at hand
         self._port: Port | None = None
         self._name = settings.port
         self._timer: asyncio.TimerHandle | None = None
-        self._told = 0.0
+        self._rings_at = 0.0  # the timer
+        self._tell_at = 0.0  # when listeners hear again how things stand
         self._ending, self._ended = asyncio.Event(), asyncio.Event()
         self._reception = Reception(self)
 
@@ -88,7 +90,8 @@ class Streamer:
     def _forget_the_unended(self) -> None:
         """The streamer before this one died in a print: it can only be called failed, and the machine be made safe."""
         if token := self._journal.unended:
-            self._journal.write(kind="ended", token=token, ending=str(Ending.FAILED), words="its streamer died", lasting=True)
+            words = "its streamer died"
+            self._journal.write(lasting=True, kind="ended", token=token, ending=str(Ending.FAILED), words=words, unsafe=True)
 
     # the port
 
@@ -112,8 +115,9 @@ class Streamer:
             await asyncio.sleep(REOPEN_SECONDS)
 
     def _received(self, data: bytes) -> None:
-        self.session.receive(data, self._now())
-        self._pump()
+        now = self._now()
+        self.session.receive(data, now)
+        self._pump(now)
 
     def _lost(self, words: str) -> None:
         self._port = None
@@ -125,19 +129,22 @@ class Streamer:
         self.session.tick(self._now())
         self._pump()
 
-    def _pump(self) -> None:
-        """Write what is to be written, arm the clock, and tell what is new."""
-        data = self.session.take()
+    def _pump(self, now: float | None = None) -> None:
+        """Write down what is new, write what is to be written, arm the clock, and tell. Called for every line of a print."""
+        session = self.session
+        news = bool(session.news)
+        if news:
+            self._write_down()
+        data = session.take()
         if data and self._port is not None:
             self._port.write(data)
         self._arm()
-        if self.session.news:
-            self._write_down()
-            self._reception.tell()
-        elif self._now() >= self._told + (POSITION_SECONDS if self.session.job else REST_SECONDS):
-            self._told = self._now()
-            if self.session.job:
-                self._journal.write(kind="line", token=self.session.token, line=self.session.line)
+        if now is None:
+            now = self._now()
+        if news or now >= self._tell_at:
+            self._tell_at = now + (POSITION_SECONDS if session.job else REST_SECONDS)
+            if session.job:
+                self._journal.write(kind="line", token=session.token, line=session.line)
             self._reception.tell()
 
     def _arm(self) -> None:
@@ -146,23 +153,24 @@ class Streamer:
         if due is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._rings_at <= due:
                 return
             self._timer.cancel()
+        self._rings_at = due
         self._timer = asyncio.get_running_loop().call_at(due, self._due)
 
     def _write_down(self) -> None:
         news, self.session.news = self.session.news, []
         for each in news:
-            self._journal.write(lasting=each.kind in ("started", "ended"), **_entry(each))
-            if each.kind in ("started", "cable"):
+            self._journal.write(lasting=each.kind in ("ended", "safe"), **asdict(each))
+            if each.kind == "cable":
                 self._cable = each.words
             if each.ending is not None:
                 self._ended.set()
 
     @staticmethod
     def _now() -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()  # the loop's time; to ask the loop costs a system call
 
     async def _part(self) -> None:
         """Let go of the machine. A print is not left to itself: it is stopped, and the heaters are off when this returns."""
@@ -182,39 +190,45 @@ class Streamer:
     # wishes
 
     def start(self, token: str) -> None:
-        """Print the spooled file of `token`. Raises `Refused`."""
+        """Print the spooled file of `token`. Raises `Declined`."""
         session = self.session
         self._need_the_machine()
         if session.job is not None or session.phase in (Phase.FOREIGN, Phase.BUSY, Phase.STOPPING):
-            raise Refused(
+            raise Declined(
                 "busy", f"the machine prints {session.token}" if session.job else "the machine is busy with something else"
             )
         try:
             job = Spool(self.folder, token)
         except (OSError, ValueError, TypeError) as error:
-            raise Refused("refused", f"there is no file {token} to print") from error
-        if words := session.print(job, self._now()):
+            raise Declined("refused", f"there is no file {token} to print") from error
+        words = session.why_not(job)
+        if not words and not self._journal.write(lasting=True, kind="started", token=token):
+            self._journal.write(lasting=True, kind="ended", token=token, ending=str(Ending.FAILED), words="it was not begun")
+            words = f"{self.folder} cannot be written to: is the disk full?"
+        if words:
             job.close()
-            raise Refused("refused", words)
+            raise Declined("refused", words)
+        self._cable, self._tell_at = "", 0.0
+        session.print(job, self._now())
         self._pump()
 
     def _need_the_machine(self) -> None:
         if self.session.away:
-            raise Refused("away", self.session.message or f"{self._name} is not open")
+            raise Declined("away", self.session.message or f"{self._name} is not open")
 
     def hold(self, token: str) -> None:
-        """Hold the print of `token`. Raises `Refused`."""
+        """Hold the print of `token`. Raises `Declined`."""
         self._need_the_machine()
         self._wish(token, self.session.hold)
 
     def resume(self, token: str) -> None:
-        """Go on with the print of `token`. Raises `Refused`."""
+        """Go on with the print of `token`. Raises `Declined`."""
         self._need_the_machine()
         self._wish(token, self.session.resume)
 
     def cancel(self, token: str) -> None:
         """Stop the print of `token`; nothing happens when nothing prints. While the machine is away, the wish is kept and refused
-        as "away": nobody can say that it was heard. Raises `Refused`."""
+        as "away": nobody can say that it was heard. Raises `Declined`."""
         if self.session.job is not None or self.session.phase is Phase.FOREIGN:
             self._wish(token, self.session.cancel)
         self._need_the_machine()
@@ -222,25 +236,25 @@ class Streamer:
     def _wish(self, token: str, wish: Any) -> None:
         session = self.session
         if session.phase is Phase.FOREIGN or (session.job is not None and session.token != token):
-            raise Refused("not_ours", f"{session.token if session.job else 'another print'} is on the machine")
+            raise Declined("not_ours", f"{session.token if session.job else 'another print'} is on the machine")
         words = wish(self._now())
         self._pump()
         if words:
-            raise Refused("refused", words)
+            raise Declined("refused", words)
 
     def answer(self, choice: int) -> None:
-        """Answer what the machine asks. Raises `Refused`."""
+        """Answer what the machine asks. Raises `Declined`."""
         if words := self.session.answer(choice, self._now()):
-            raise Refused("refused", words)
+            raise Declined("refused", words)
         self._pump()
 
     def say(self, line: str) -> None:
-        """Send one command while the machine rests. Raises `Refused`."""
+        """Send one command while the machine rests. Raises `Declined`."""
         command = payload(line.encode("latin-1", "replace"))
         if not command or len(command) > LINE_CAP:
-            raise Refused("refused", "that is no command")
+            raise Declined("refused", "that is no command")
         if words := self.session.say(command, self._now()):
-            raise Refused("busy", words)
+            raise Declined("busy", words)
         self._pump()
 
     def outcome(self, token: str) -> str | None:
@@ -253,7 +267,6 @@ class Streamer:
         job, prompt = session.job, session.prompt
         return {
             "phase": str(Phase.AWAY if session.away else session.phase),
-            "held": session.phase is Phase.HELD,
             "epoch": self.epoch,
             "token": session.token if job or session.ended else None,
             "ended": session.ended and str(session.ended),
@@ -268,18 +281,8 @@ class Streamer:
             "sent": job.sent(session.line) if job else None,
             "wire": job.facts.wire if job else None,
             "window": link.window.lines,
-            "tally": asdict(link.tally),
+            "tally": link.tally.figures(),
         }
-
-
-def _entry(news: News) -> dict[str, Any]:
-    return {
-        "kind": news.kind,
-        "token": news.token,
-        "line": news.line,
-        "words": news.words,
-        "ending": news.ending and str(news.ending),
-    }
 
 
 def script() -> int:
@@ -288,7 +291,10 @@ def script() -> int:
 
 
 def hurry() -> None:
-    """Ask to be served before others, as the unit does; where that is not allowed, the print goes on with what there is."""
+    """Ask to be served before others, as the unit does; where that is not allowed, the print goes on with what there is.
+    FARMD_STREAM_PRIORITY=0 leaves it among the others, so that the difference can be measured."""
+    if os.environ.get("FARMD_STREAM_PRIORITY") == "0":
+        return
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from farmd.domain.till import CheckoutFacts, CheckoutState, MoneyFacts, RefundFacts, RefundState, kept, payment_status, refund_stuck
-from farmd.store.engine import Tx
-from farmd.store.refunds import refunds_by_age
 from farmd.store.rows import Row
 
 _PROMISED = (CheckoutState.PROCESSING, CheckoutState.AUTHORIZED)
@@ -33,9 +31,8 @@ def mismatched(checkouts: Sequence[Row], refunds: Sequence[RefundFacts]) -> Row 
     return None
 
 
-def figures(tx: Tx, order: Mapping[Any, Any], checkouts: Sequence[Row], refund_rows: Sequence[Row] | None = None) -> dict[str, Any]:
-    """The money columns of an order as its rows say now; its refunds are read unless they were already."""
-    refund_rows = refunds_by_age(tx.connection, order["id"]) if refund_rows is None else refund_rows
+def figures(order: Mapping[Any, Any], checkouts: Sequence[Row], refund_rows: Sequence[Row]) -> dict[str, Any]:
+    """The money columns of an order as its rows say now."""
     mine = [row for row in checkouts if row["currency"] == order["currency"]]
     sums = {key: sum(row[key] for row in mine) for key in ("authorized", "captured", "charged_back")}
     refunds = [refund_facts(row) for row in refund_rows]

@@ -214,13 +214,13 @@ class Ledger:
         for row in checkouts:
             if row["state"] in (CheckoutState.PAID, CheckoutState.AUTHORIZED) and row["agrees"]:
                 paid_by = {"paid_by": row["id"]}
-                money = figures(tx, dict(order) | paid_by, checkouts, account.refunds) | paid_by
+                money = figures(dict(order) | paid_by, checkouts, account.refunds) | paid_by
                 account.pay(row["intent_id"] or row["session_id"], **money)
                 return
 
     def _fold(self, account: Account) -> None:
         held = account.order["hold"]
-        account.fold(**figures(account.tx, account.order, account.checkouts, account.refunds))
+        account.fold(**figures(account.order, account.checkouts, account.refunds))
         if held != account.order["hold"]:
             account.tx.wake("jobs")  # a hold that fell away lets plates start
 

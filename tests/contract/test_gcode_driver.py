@@ -1,17 +1,15 @@
 """The serial driver keeps the farm's contract: its suite on a virtual Marlin behind a pseudo terminal, with real streamers."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from drivers.conformance import CASES, NotApplicable, run
-from drivers.gcode.client import Client, Disconnected
 from drivers.gcode.driver import GcodeDriver
+from drivers.gcode.once import dismiss
 from drivers.gcode.settings import Settings
 from drivers.virtual.marlin import Board, Firmware, Kind, sdprint
 from drivers.virtual.marlin.port import Port
@@ -59,20 +57,6 @@ class SerialHarness:
             self._port.pump()
 
 
-async def end_streamer(folder: Path) -> None:
-    """Stop the streamer of `folder`, if there is one, and wait until it is gone."""
-    try:
-        client = await Client.connect(folder)
-    except (Disconnected, OSError):
-        return
-    with suppress(Disconnected):
-        os.kill((await client.ask("state"))["pid"], signal.SIGTERM)
-        while not client.broken:
-            client.news.clear()
-            await client.news.wait()
-    await client.close()
-
-
 @asynccontextmanager
 async def board(folder: Path) -> AsyncIterator[Port]:
     port = Port(Firmware(Board(cold_extrusion=True)), folder / "ttyVIRT0", speed=SPEED)
@@ -93,6 +77,6 @@ def test_the_driver_conforms(name: str, tmp_path: Path) -> None:
             except NotApplicable as reason:
                 pytest.skip(str(reason))
             finally:
-                await end_streamer(harness.machine)
+                await dismiss(harness.machine)
 
     asyncio.run(go())

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from drivers.gcode import flight
 from drivers.gcode.attendance import UNSURE
 from drivers.gcode.framing import frame
-from drivers.gcode.protocol import Link, _Kind
+from drivers.gcode.protocol import Link
 from drivers.gcode.session import Ending, Phase, Session
 from drivers.virtual.marlin import Board, Fault, Kind, Odds, State, user
 from tests.serial_session import SerialBench, commands
@@ -173,7 +174,7 @@ def counts_anew_after_a_resend(monkeypatch: pytest.MonkeyPatch) -> None:
         if self._asking or self._counting:
             real(self, line, now)
         else:
-            self._send(_Kind.PLAIN, -1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
+            self._send(flight.Kind.PLAIN, -1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
 
     real = Link._wanted
     monkeypatch.setattr(Link, "_wanted", wanted)

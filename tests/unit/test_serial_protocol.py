@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.gcode import protocol
+from drivers.gcode.flight import Kind
 from drivers.gcode.framing import frame
-from drivers.gcode.protocol import ASIDES, Link, Script
+from drivers.gcode.protocol import ASIDES, Link
+from drivers.gcode.sources import Script
+from drivers.gcode.tally import CABLE_LINES
 from drivers.gcode.window import Window
 from drivers.virtual.marlin.lines import Refused, judge
 
@@ -426,7 +429,7 @@ def test_a_bad_cable_is_noticed() -> None:
     link._counting = False
     link._flight.clear()
     link.tally.resends = 21
-    for _ in range(protocol.CABLE_LINES):
+    for _ in range(CABLE_LINES):
         link.receive(b"ok\n", 0.0)
         link.take()
     link.receive(b"ok\n" * 10, 0.0)
@@ -508,7 +511,7 @@ def test_every_line_is_executed_exactly_once_or_the_print_is_given_up(seed: int,
     model, link, now = Model(chances, odds), Link(Window(window)), 0.0
     link.begin(Script(lines), now)
     for _ in range(20_000):
-        flight = [sent for sent in link._flight if sent.kind is protocol._Kind.LINE]
+        flight = [sent for sent in link._flight if sent.kind is Kind.LINE]
         assert sum(sent.size for sent in flight) <= link.window.size or len(flight) == 1
         assert len(flight) <= window
         if link.finished or link.trouble is not None:

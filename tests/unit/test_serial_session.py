@@ -69,7 +69,7 @@ def test_what_is_no_printer_of_ours_is_told(tmp_path: Path, name: str, said: str
     bench = SerialBench(tmp_path, Board(firmware_name=name))
     bench.until(lambda: bench.session.message is not None)
     assert said in (bench.session.message or "")
-    assert bench.session.print(bench.spool(PART), bench.now) == "the machine is greeting"
+    assert bench.session.why_not(bench.spool(PART)) == "the machine is greeting"
 
 
 @pytest.mark.parametrize(("data", "said"), [(b"", "does not take line numbers"), (b"\xf8\x00\xfe\x80\xf8\n", "baud rate")])
@@ -96,8 +96,8 @@ def test_a_print_is_exact_to_its_end_and_the_machine_cold(tmp_path: Path) -> Non
 
 def test_what_a_machine_cannot_print_is_refused(tmp_path: Path) -> None:
     bench = SerialBench(tmp_path, Board(arcs=False, capabilities={"THERMAL_PROTECTION": False, "ARCS": False})).ready()
-    assert "arcs" in (bench.session.print(bench.spool([b"G2 X1 I1"], "a"), bench.now) or "")
-    assert bench.session.print(bench.spool(MOVES, "b"), bench.now) == session.UNPROTECTED
+    assert "arcs" in (bench.session.why_not(bench.spool([b"G2 X1 I1"], "a")) or "")
+    assert bench.session.why_not(bench.spool(MOVES, "b")) == session.UNPROTECTED
     assert bench.session.hold(bench.now) == "nothing is being printed"
     assert bench.session.resume(bench.now) == "nothing is held"
     assert bench.session.cancel(bench.now) is None
@@ -124,7 +124,7 @@ def test_a_held_print_comes_back_exactly(tmp_path: Path) -> None:
     wish(bench, bench.session.resume)
     assert bench.ending() is Ending.SUCCEEDED
     assert made(bench) == MOVES
-    assert [news.kind for news in bench.news if news.token] == ["started", "held", "resumed", "ended"]
+    assert [news.kind for news in bench.news if news.token] == ["held", "resumed", "ended"]
     assert next(news.line for news in bench.news if news.kind == "held") == line
 
 

@@ -19,11 +19,13 @@ def main(port: str, file: str, window: int, room: int) -> None:
     fd = os.open(port, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(fd)
     lines = [frame(number, line) for number, line in enumerate(Path(file).read_bytes().splitlines(), 1)]
-    lines.insert(0, frame(0, b"M110 N0"))
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     time.sleep(0.5)  # until the board has seen that somebody is there
-    os.read(fd, 4096) if poll.poll(0) else None
+    os.write(fd, frame(0, b"M110 N0"))
+    heard = b""
+    while b"ok" not in heard:  # it sets the count when it is carried out: a line behind it would be counted twice
+        heard += os.read(fd, 4096)
     flying: deque[int] = deque()
     following, taken = 0, 0
     while taken < len(lines):

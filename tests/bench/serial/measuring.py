@@ -25,6 +25,7 @@ from drivers.gcode.streamer import PRIORITY, Settings
 ROOT = Path(__file__).resolve().parents[3]
 OK_BYTES = 3
 TOKEN = "bench"
+READY_SECONDS, END_SECONDS = 40.0, 20.0
 
 
 def ranks() -> bool:
@@ -100,6 +101,7 @@ class Row:
     planner: int = 16
     line: int = 39
     odds: dict[str, float] = field(default_factory=dict)
+    seed: int = 1
 
     @property
     def byte(self) -> float:
@@ -153,7 +155,8 @@ class Boards:
             "seed": seed,
         }
         command = ranked([sys.executable, "-m", "tests.bench.serial.virtual_board", json.dumps(wishes)], rank)
-        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=pipe, stdout=pipe)
         assert process.stdout is not None
         return cls(process, [(await process.stdout.readline()).decode().strip() for _ in range(ports)])
 
@@ -172,8 +175,14 @@ class Boards:
         """Switch them off; gives what each did."""
         assert self._process.stdout is not None
         self._process.terminate()
-        text = await self._process.stdout.read()
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                text = await self._process.stdout.read()
+        except TimeoutError:
+            self._process.kill()  # it stands above everything ordinary, and must not stay
+            raise
+        finally:
+            await self._process.wait()
         return json.loads(text.splitlines()[-1])
 
 
@@ -205,10 +214,8 @@ class Streamer:
             except Disconnected:
                 await asyncio.sleep(0.01)
         await self.client.ask("subscribe")
-        while self.client.state["phase"] != "ready":
-            self.client.news.clear()
-            await self.client.news.wait()
-            assert not self.client.broken
+        if not await self.client.until(lambda state: state["phase"] == "ready", READY_SECONDS):
+            raise AssertionError(f"the machine was not greeted: {self.client.state}")
         return self.client
 
     async def print(self) -> None:

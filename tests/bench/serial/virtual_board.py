@@ -70,12 +70,14 @@ def make(wishes: dict[str, Any], number: int, folder: Path) -> Port:
 async def serve(wishes: dict[str, Any], folder: Path) -> None:
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
+    asyncio.get_running_loop().add_reader(sys.stdin, end.set)  # whoever wanted the boards is gone
     ports = [make(wishes, number, folder) for number in range(wishes["ports"])]
     for port in ports:
         port.open()
         sys.stdout.write(f"{port.path}\n")
     sys.stdout.flush()
     await end.wait()
+    asyncio.get_running_loop().remove_reader(sys.stdin)
     found = []
     for port in ports:
         record, planner = port.firmware.record, port.firmware.core.planner
