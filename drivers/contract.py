@@ -33,6 +33,13 @@ class Capability(StrEnum):
     REMOVE = "remove"
     TEMPERATURES = "temperatures"
     PROGRESS = "progress"
+    ANSWER = "answer"  # questions of the machine reach the farm, and can be answered from there
+
+
+class Concern(StrEnum):
+    """What a person should see to although the print goes on."""
+
+    BAD_CABLE = "bad_cable"
 
 
 class Outcome(StrEnum):
@@ -52,13 +59,33 @@ class Temperature:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What the machine asks a person in the middle of a print. `choices` in the order of their numbers, from 0; none: it can only
+    be told to go on."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How the print at hand fares on its way to the machine: `lines` taken, of which `resent` were needed twice, and the seconds in
+    which the machine had nothing to do (None: it does not tell)."""
+
+    lines: int
+    resent: int
+    stutter: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything known about a machine at one moment.
 
     `token` is set when the file at hand was uploaded by a farm under that token (see `Driver.upload`); `file` is whatever name the
     machine gives. A print in progress without a token is foreign. `position` grows while a print advances (bytes of the file
     sent, or the like): it feeds the stall watchdog. `epoch` counts connections of this driver; the first snapshot of an epoch
-    comes only after the machine's full state was read.
+    comes only after the machine's full state was read. A print that asks something is PAUSED until it is answered or resumed.
+    `concerns` say in words what is the matter.
     """
 
     phase: Phase
@@ -70,6 +97,9 @@ class Snapshot:
     position: int | None = None
     temperatures: Mapping[str, Temperature] = field(default_factory=dict)
     message: str | None = None  # the machine's or the link's own words when something is wrong
+    question: Question | None = None
+    wire: Wire | None = None
+    concerns: Mapping[Concern, str] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
@@ -150,7 +180,11 @@ class Driver(Protocol):
         """Hold the print named `token`; a no-op when it is already held. Raises `NotOurs` when another print runs."""
 
     async def resume(self, token: str) -> None:
-        """Continue the held print named `token`; a no-op when it already runs. Raises `NotOurs`."""
+        """Continue the held print named `token`; a no-op when it already runs. What the machine asks is answered with whatever lets
+        the print go on. Raises `NotOurs`."""
+
+    async def answer(self, token: str, choice: int) -> None:
+        """Answer what the machine asks in the print named `token`. Raises `NotOurs`; `Refused` when there is no such choice."""
 
     async def cancel(self, token: str) -> None:
         """Ask the machine to stop the print named `token`; returns when it took the request, not when it rests.

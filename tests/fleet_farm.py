@@ -121,10 +121,10 @@ class FleetFarm:
         self.virtual[printer].clear_bed()
         await self.store.write(lambda tx: printing.clear_bed(tx, printer, "test"))
 
-    async def order(self, *plates: int, seconds: int = 2) -> str:
-        """Place and pay an order of one line, queued as plates of these many copies; returns its id."""
-        key = hashlib.sha256(f"{seconds}".encode()).hexdigest()
-        content = gcode(seconds)
+    async def order(self, *plates: int, seconds: int = 2, content: bytes = b"") -> str:
+        """Place and pay an order of one line, queued as plates of these many copies, `content` each; returns its id."""
+        content = content or gcode(seconds)
+        key = hashlib.sha256(content).hexdigest()
         (self.sliced / f"{key}.gcode").write_bytes(content)
         artifact = {"key": key, "sha256": hashlib.sha256(content).hexdigest(), "seconds": seconds, "grams": 1.0}
         classes = {class_of(block).key: artifact for block in self.settings.printers}

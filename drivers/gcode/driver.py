@@ -16,15 +16,18 @@ from typing import Any
 from drivers.contract import (
     Busy,
     Capability,
+    Concern,
     NotOurs,
     Outcome,
     Phase,
     Progress,
+    Question,
     Refused,
     RemoteFile,
     Snapshot,
     Temperature,
     Unreachable,
+    Wire,
 )
 from drivers.gcode.attendance import Phase as Doing
 from drivers.gcode.client import Client, Disconnected
@@ -176,6 +179,8 @@ class GcodeDriver:
         phase = _PHASES.get(state["phase"], Phase.ERROR)
         if phase is Phase.IDLE and state["ended"] == "succeeded":
             phase = Phase.FINISHED
+        if phase is Phase.PRINTING and state["prompt"]:
+            phase = Phase.PAUSED
         foreign = state["phase"] == Doing.FOREIGN
         own = phase in _OF_A_PRINT and not foreign
         wire = state["wire"]
@@ -187,7 +192,10 @@ class GcodeDriver:
             progress=state["sent"] / wire if wire else (1.0 if phase is Phase.FINISHED else None),
             position=state["sent"],
             temperatures={_heater(name): Temperature(*heat) for name, heat in state["heat"].items()},
-            message=(state["prompt"] or {}).get("text") or state["message"],
+            message=state["message"],
+            question=_question(state["prompt"]) if own else None,
+            wire=_wire(state["tally"]) if own else None,
+            concerns={Concern.BAD_CABLE: state["cable"]} if state["cable"] else {},
         )
 
     async def upload(self, file: Path, token: str, progress: Progress) -> RemoteFile:
@@ -230,6 +238,10 @@ class GcodeDriver:
         """See the port."""
         await self._ask("resume", token)
 
+    async def answer(self, token: str, choice: int) -> None:
+        """See the port."""
+        await self._ask("answer", token, choice=choice)
+
     async def cancel(self, token: str) -> None:
         """See the port."""
         await self._ask("cancel", token)
@@ -255,10 +267,10 @@ class GcodeDriver:
             await self._client.close()
             self._client = None
 
-    async def _ask(self, do: str, token: str) -> Any:
+    async def _ask(self, do: str, token: str, **words: Any) -> Any:
         try:
             client = await self._at_hand()
-            return await client.ask(do, token=token)
+            return await client.ask(do, token=token, **words)
         except Declined as error:
             if error.kind == "away":
                 raise Unreachable(str(error)) from error
@@ -274,6 +286,14 @@ async def _dismissed(client: Client) -> bool:
     except Declined:
         return False
     return await client.gone(DISMISS_SECONDS)
+
+
+def _question(prompt: Mapping[str, Any] | None) -> Question | None:
+    return Question(prompt["text"], tuple(prompt["choices"])) if prompt else None
+
+
+def _wire(tally: Mapping[str, Any]) -> Wire:
+    return Wire(tally["lines"], tally["resends"], tally["starved"])
 
 
 def _heater(name: str) -> str:

@@ -109,7 +109,7 @@ class Reception:
             case "outcome":
                 return {"ok": streamer.outcome(token)}
             case "answer":
-                streamer.answer(int(request.get("choice") or 0))
+                streamer.answer(token, int(request.get("choice") or 0))
             case "inject":
                 streamer.say(str(request.get("line")))
             case "quit" if streamer.session.job is None:

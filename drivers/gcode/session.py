@@ -24,6 +24,7 @@ AWAY_SECONDS = 120.0
 STANDBY_SECONDS = 600.0
 """A nozzle of a held print is kept hot for so long."""
 DRAIN_SECONDS = 20.0
+GO_ON = ("continue", "resume", "done", "ok", "yes")
 RESTARTED = "the printer restarted in the middle of the print"
 UNPROTECTED = "this firmware was built without thermal protection, and must not print unattended"
 BAD_CABLE = "more than 2 of 100 lines had to be sent again: look at the cable, and keep it away from motors and mains"
@@ -42,7 +43,7 @@ class Session(Attendance):
         self.ended: Ending | None = None  # of `token`, while nothing else was begun
         self._unprotected = unprotected
         self._job: Spool | None = None
-        self._first, self._modes = 1, Modes()
+        self._first, self._modes, self._asked_at = 1, Modes(), 0
         self._urgent = b""
         self._on_return: Callable[[], Flow] = self._greet
         self._cable_told = False
@@ -89,10 +90,14 @@ class Session(Attendance):
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what the machine said."""
-        self._now = now
+        self._now, asked = now, self.prompt
         for reply in self.link.receive(data, now):
             self.machine.note(reply, now)
             self._hear(reply)
+        if self.prompt is not asked:
+            self._asked_at = self.line
+        elif asked is not None and self.line > self._asked_at:
+            self.machine.prompt = None  # somebody answered at the machine: it takes nothing while it waits
         if self.link.tally.bad_cable and self._job is not None and not self._cable_told:
             self._cable_told = True
             self._tell("cable", BAD_CABLE)
@@ -151,8 +156,8 @@ class Session(Attendance):
         """Go on with the held print; or say why not. A no-op when it runs."""
         if self._job is None or self.phase not in (Phase.PRINTING, Phase.HELD):
             return "nothing is held"
-        if self._held_by_firmware:
-            return self.answer(0, now)
+        if self._held_by_firmware or (self.prompt and self.phase is Phase.PRINTING):
+            return self.answer(self._going_on(), now)
         self._hold_wanted = False
         self._go_on(now)
         return None
@@ -165,6 +170,11 @@ class Session(Attendance):
                 self._start(self._cancel(), now)
         return None
 
+    def _going_on(self) -> int:
+        """The choice that lets the print go on, of those the machine gives: "Continue" stands last after "Purge more"."""
+        choices = self.prompt.choices if self.prompt else ()
+        return next((number for number, words in enumerate(choices) if words.strip().lower() in GO_ON), 0)
+
     def answer(self, choice: int, now: float) -> str | None:
         """Answer what the machine asks a person: one of the prompt's choices by its number, or simply "go on"."""
         choices = self.prompt.choices if self.prompt else ()
@@ -175,8 +185,10 @@ class Session(Attendance):
             if choice:
                 return f"this firmware can only be told the first choice, {choices[0]}: use the buttons at the machine"
             word = b"M108"  # M876 would stand in the queue behind the command that waits for it
-        listens = not self.away and not self._returning and self.link.say(word, now)
-        return None if listens else "the machine does not listen now"
+        if self.away or self._returning or not self.link.say(word, now):
+            return "the machine does not listen now"
+        self.machine.prompt = None  # it asks again, or says that it waits, if it does
+        return None
 
     def say(self, command: bytes, now: float) -> str | None:
         """Send one command of a person; or say why not."""

@@ -242,11 +242,10 @@ class Streamer:
         if words:
             raise Declined("refused", words)
 
-    def answer(self, choice: int) -> None:
-        """Answer what the machine asks. Raises `Declined`."""
-        if words := self.session.answer(choice, self._now()):
-            raise Declined("refused", words)
-        self._pump()
+    def answer(self, token: str, choice: int) -> None:
+        """Answer what the machine asks in the print of `token`. Raises `Declined`."""
+        self._need_the_machine()
+        self._wish(token, lambda now: self.session.answer(choice, now))
 
     def say(self, line: str) -> None:
         """Send one command while the machine rests. Raises `Declined`."""
@@ -270,7 +269,8 @@ class Streamer:
             "epoch": self.epoch,
             "token": session.token if job or session.ended else None,
             "ended": session.ended and str(session.ended),
-            "message": session.message or self._cable or None,
+            "message": session.message,
+            "cable": self._cable or None,
             "prompt": prompt and {"text": prompt.text, "choices": list(prompt.choices)},
             "pid": os.getpid(),
             "firmware": session.machine.firmware,

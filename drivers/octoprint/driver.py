@@ -41,7 +41,7 @@ _FILES = "/api/files/local/"
 class OctoPrintDriver:
     """Implements `drivers.contract.Driver`. Raises `ValueError` for an unusable address or key."""
 
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.ANSWER}
 
     def __init__(
         self,
@@ -130,6 +130,10 @@ class OctoPrintDriver:
         report = await self._own_print(token, "resume")
         if report.state in HOLDING:
             await self._command({"command": "pause", "action": "resume"}, f"resume {token}")
+
+    async def answer(self, token: str, choice: int) -> None:
+        """See the port. OctoPrint keeps what the machine asks to itself."""
+        raise Refused(f"cannot answer {choice} for {token}: OctoPrint does not say what the machine asks")
 
     async def cancel(self, token: str) -> None:
         """See the port."""

@@ -75,9 +75,29 @@ class _Farm(Collector):
         dead = GaugeMetricFamily("farmd_deliveries_dead", "Webhook deliveries given up")
         dead.add_metric([], counted.deliveries.get("DEAD", 0))
         yield dead
+        yield from self._prints()
         failures = CounterMetricFamily("farmd_store_commit_failures", "Commits the store did not take since the start")
         failures.add_metric([], self._rooms.store.commit_failures)
         yield failures
+
+    def _prints(self) -> Iterator[GaugeMetricFamily]:
+        """What is on the machines now; a series ends with its print."""
+        labels = ["printer", "attempt"]
+        still = GaugeMetricFamily("farmd_print_still_seconds", "Seconds for which a print has not moved on", labels=labels)
+        lines = GaugeMetricFamily("farmd_print_lines", "Lines of a serial print that its printer has taken", labels=labels)
+        resent = GaugeMetricFamily("farmd_print_resent_lines", "Lines of a serial print that had to be sent again", labels=labels)
+        stutter = GaugeMetricFamily("farmd_print_stutter_seconds", "Seconds in which a printer's planner ran empty", labels=labels)
+        for printer_id in self._rooms.registry.settings():
+            live = self._rooms.registry.live(printer_id)
+            names = [printer_id, live.attempt_id or ""]
+            if live.attempt_id and live.still is not None:
+                still.add_metric(names, live.still)
+            if live.attempt_id and (wire := live.wire) is not None:
+                lines.add_metric(names, wire.lines)
+                resent.add_metric(names, wire.resent)
+                if wire.stutter is not None:
+                    stutter.add_metric(names, wire.stutter)
+        yield from (still, lines, resent, stutter)
 
     def _phases(self) -> Mapping[str, int]:
         registry = self._rooms.registry

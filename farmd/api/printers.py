@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from farmd.api.answers import answer
@@ -16,11 +16,12 @@ from farmd.api.auth import Caller, operator
 from farmd.api.bodies import json_router
 from farmd.api.commands import command
 from farmd.domain.catalog import COLOR
+from farmd.domain.refusals import NotNow
 from farmd.fleet.panel import panel, panels
 from farmd.store.engine import Tx
 from farmd.store.printing import clear_bed
 from farmd.store.rows import Missing
-from farmd.store.work import ask_printer, disable_printer, enable_printer, load_printer
+from farmd.store.work import answer_printer, ask_printer, disable_printer, enable_printer, load_printer
 
 router = json_router(tags=["printers"])
 
@@ -41,6 +42,13 @@ class Loaded(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     material: Material | None = None
     color: Color | None = None
+
+
+class Answer(BaseModel):
+    """The number of a choice, from 0, as the printer's `question` lists them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    choice: int = Field(default=0, ge=0)
 
 
 @router.get("/api/printers", dependencies=[Depends(operator)])
@@ -94,6 +102,19 @@ async def pause(request: Request, printer_id: str) -> Response:
 async def resume(request: Request, printer_id: str) -> Response:
     """Let a held print of ours go on."""
     return await _act(request, printer_id, lambda tx: ask_printer(tx, printer_id, "resume"), status=202)
+
+
+@router.post("/api/printers/{printer_id}/answer", status_code=202, dependencies=[Depends(operator)])
+async def give_answer(request: Request, printer_id: str, body: Answer) -> Response:
+    """Answer what the machine asks in the middle of a print of ours; 409 while it asks nothing."""
+
+    def act(tx: Tx) -> None:
+        question = request.app.state.rooms.registry.live(printer_id).question
+        if question is None:
+            raise NotNow("nothing_asked", f"{printer_id} asks nothing now")
+        answer_printer(tx, printer_id, body.choice, question.choices)
+
+    return await _act(request, printer_id, act, status=202)
 
 
 @router.post("/api/printers/{printer_id}/cancel", status_code=202, dependencies=[Depends(operator)])

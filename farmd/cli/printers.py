@@ -75,6 +75,16 @@ def resume(printer: PrinterId, as_json: AsJson = False) -> None:
     _act(printer, "resume", as_json=as_json)
 
 
+@app.command("answer", epilog="Example: farmd printers answer mk3-01 1")
+def give_answer(
+    printer: PrinterId,
+    choice: Annotated[int, typer.Argument(min=0, help="The number of the choice, as the printer's question lists them.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Answer what the printer asks in the middle of a print."""
+    _act(printer, "answer", {"choice": choice}, as_json=as_json)
+
+
 @app.command(epilog="Example: farmd printers cancel mk3-01")
 def cancel(printer: PrinterId, as_json: AsJson = False) -> None:
     """Stop the running print; its parts are printed again."""
@@ -108,8 +118,8 @@ def load(
     done(f"{printer} holds {answer.data.get('material')} {answer.data.get('color')}", answer, as_json=as_json)
 
 
-def _act(printer: str, verb: str, *, as_json: bool) -> None:
-    answer = ask("POST", f"/api/printers/{printer}/{verb}", {})
+def _act(printer: str, verb: str, body: dict[str, int] | None = None, *, as_json: bool) -> None:
+    answer = ask("POST", f"/api/printers/{printer}/{verb}", body or {})
     data = answer.data
     state = "" if data.get("enabled", True) else ", disabled"
     done(f"{printer}: {data.get('phase')}, bed {data.get('bed')}{state}", answer, as_json=as_json)

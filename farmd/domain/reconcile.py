@@ -44,6 +44,7 @@ class Step(StrEnum):
     MARK_PAUSED = "mark_paused"
     PAUSE = "pause"
     RESUME = "resume"
+    ANSWER = "answer"
     CANCEL = "cancel"
     ASK_HISTORY = "ask_history"
     SUCCEED = "succeed"
@@ -73,6 +74,7 @@ class Wanted:
     wish: Wish = Wish.NONE
     plate_wanted: bool = True  # False once the job was cancelled: nobody will print this plate again
     lasts: float = 0.0  # seconds the slicer expects the print to take
+    answer: int | None = None  # the choice a person made of those the machine gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ def _running(wanted: Wanted, observed: Observed) -> Step:
     if observed.seen is Seen.PAUSED:
         if wanted.state is not AttemptState.PAUSED:
             return Step.MARK_PAUSED
+        if wanted.answer is not None:
+            return Step.ANSWER
         return Step.RESUME if wanted.wish is Wish.RESUME else Step.WAIT
     if wanted.state is not AttemptState.PRINTING:
         return Step.MARK_PRINTING

@@ -72,6 +72,8 @@ class Hands:
                 return await self._command(step, attempt, driver.pause, driver)
             case Step.RESUME:
                 return await self._command(step, attempt, driver.resume, driver)
+            case Step.ANSWER:
+                return await self._answer(attempt, driver)
             case _:
                 await self._record(step, attempt, words)
                 return True
@@ -212,6 +214,16 @@ class Hands:
             await self.store.write(lambda tx: change(tx, t.attempts, attempt, cancel_sent_at=tx.world.now()))
         await self._command(Step.CANCEL, attempt, driver.cancel, driver)
         return False
+
+    async def _answer(self, attempt: Row, driver: Driver) -> bool:
+        """Give a person's answer once at most: a second time it could answer what the machine asks next."""
+        choice = attempt["answer"]
+        attempt = await self.store.write(lambda tx: change(tx, t.attempts, attempt, answer=None))
+        try:
+            await reach(driver.answer(attempt["id"], choice))
+        except DriverError as error:
+            log.warning("attempt.not_answered", attempt=attempt["id"], printer=self.settings.id, choice=choice, error=str(error))
+        return True
 
     async def _command(self, step: Step, attempt: Row, send: Callable[[str], Awaitable[None]], driver: Driver) -> bool:
         """Send a command that may be repeated, not more often than `REPEAT_AFTER`."""

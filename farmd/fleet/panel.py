@@ -70,6 +70,7 @@ def _panel(
         "attempt": None if attempt is None else _attempt(attempt, live, now),
         "progress": live.progress,
         "uploading": live.uploading,
+        "question": live.question and {"text": live.question.text, "choices": list(live.question.choices)},
         "lastSeen": iso(live.last_seen),
         "foreign": live.foreign,
         "file": live.file if live.foreign else None,

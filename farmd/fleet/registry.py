@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from drivers.contract import Question, Wire
 from farmd.config import PrinterSettings
 
 
@@ -27,6 +28,9 @@ class Live:
     last_seen: datetime | None = None
     uploading: float | None = None  # 0..1 while a file goes up
     attention: tuple[Mapping[str, str], ...] = ()  # [{code, detail}]
+    question: Question | None = None  # what the machine asks a person
+    wire: Wire | None = None  # of the print at hand
+    still: float | None = None  # seconds for which a print has not moved on
 
 
 class Registry:

@@ -6,7 +6,7 @@ stands still.
 
 from datetime import datetime
 
-from drivers.contract import Phase, Snapshot
+from drivers.contract import Phase, Question, Snapshot
 from farmd.fleet.registry import Live
 
 STALLED_AFTER = 900.0
@@ -21,23 +21,25 @@ class StallWatch:
         self._since = 0.0
 
     def look(self, snapshot: Snapshot, now: float) -> float | None:
-        """Seconds the print has stood still when that is too long, else None. `now` is monotonic."""
+        """Seconds the print has stood still; None when nothing prints. `now` is monotonic."""
         mark = (snapshot.phase, snapshot.token, snapshot.position, snapshot.progress)
         if mark != self._mark:
             self._mark, self._since = mark, now
-        still = now - self._since
-        return still if snapshot.phase is Phase.PRINTING and still >= STALLED_AFTER else None
+        return now - self._since if snapshot.phase is Phase.PRINTING else None
 
 
-def sight(snapshot: Snapshot, at: datetime, *, stalled: float | None) -> Live:
+def sight(snapshot: Snapshot, at: datetime, *, still: float | None) -> Live:
     """What is shown of a printer."""
     attention = []
     if snapshot.phase is Phase.ERROR:
         attention.append({"code": "printer_error", "detail": snapshot.message or "the printer stopped itself; look at it"})
     elif snapshot.phase is Phase.OFFLINE:
         attention.append({"code": "offline", "detail": snapshot.message or "the printer does not answer"})
-    if stalled is not None:
-        attention.append({"code": "stalled", "detail": f"no progress for {stalled / 60:.0f} minutes; look at the printer"})
+    if still is not None and still >= STALLED_AFTER:
+        attention.append({"code": "stalled", "detail": f"no progress for {still / 60:.0f} minutes; look at the printer"})
+    if snapshot.question is not None:
+        attention.append({"code": "question", "detail": _asked(snapshot.question)})
+    attention += [{"code": concern.value, "detail": detail} for concern, detail in snapshot.concerns.items()]
     foreign = snapshot.active and snapshot.token is None
     if foreign:
         attention.append({"code": "foreign_print", "detail": f"{snapshot.file or 'a print'} was started at the machine"})
@@ -53,4 +55,12 @@ def sight(snapshot: Snapshot, at: datetime, *, stalled: float | None) -> Live:
         message=snapshot.message,
         last_seen=at,
         attention=tuple(attention),
+        question=snapshot.question,
+        wire=snapshot.wire,
+        still=still,
     )
+
+
+def _asked(question: Question) -> str:
+    choices = ", ".join(f"{number} = {words}" for number, words in enumerate(question.choices))
+    return f"the printer asks: {question.text}" + (f" ({choices})" if choices else "")

@@ -106,8 +106,8 @@ class Supervisor:
             self._since = now
             self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
         self._traces.look(snapshot)
-        stalled = self._stall.look(snapshot, now)
-        self._registry.see(self.settings.id, sight(snapshot, self._world.now(), stalled=stalled))
+        still = self._stall.look(snapshot, now)
+        self._registry.see(self.settings.id, sight(snapshot, self._world.now(), still=still))
         self._bell.ring()
 
     def _unreachable(self, error: Exception) -> None:
@@ -198,6 +198,7 @@ class Supervisor:
             cancel_wanted=attempt["cancel_wanted"],
             cancel_sent=attempt["cancel_sent_at"] is not None,
             wish=Wish(attempt["wish"]),
+            answer=attempt["answer"],
             plate_wanted=await self._store.read(lambda c: printing.plate_wanted(c, attempt)),
             lasts=attempt["estimate_seconds"],
         )

@@ -90,6 +90,7 @@ def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -
         estimate_seconds=artifact["seconds"],
         cancel_wanted=False,
         wish="",
+        answer=None,
         version=1,
         created_at=tx.world.now(),
     )
@@ -153,6 +154,8 @@ def seen_printing(tx: Tx, attempt: Row, *, paused: bool) -> Row:
     """The printer was seen working on our token."""
     wish = {"PAUSE" if paused else "RESUME": ""}.get(attempt["wish"].upper(), attempt["wish"])
     late: dict[str, Any] = {} if attempt["started_at"] else _begin(tx, attempt)
+    if not paused:
+        late["answer"] = None  # what was asked is settled
     set_bed(tx, attempt["printer_id"], Bed.OCCUPIED, f"printing {attempt['id']}")
     signal = AttemptSignal.SEEN_PAUSED if paused else AttemptSignal.SEEN_PRINTING
     clear_attention(tx, attempt["order_id"], "attempt_unknown", attemptId=attempt["id"])

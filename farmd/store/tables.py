@@ -212,6 +212,7 @@ class Attempt(SQLModel, table=True):
     cancel_wanted: bool = False
     cancel_sent_at: datetime | None = _when(default=None)
     wish: str = ""
+    answer: int | None = None
     reason: str | None = None
     version: int = 1
     created_at: datetime = _when()

@@ -4,15 +4,17 @@ Beside `store.printing`, which writes what machines do. Every command is one tra
 changes anything; none of them talks to a printer, they leave wishes that the fleet fulfils.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Connection, func, select
 
 from farmd.config import PrinterSettings, Settings
+from farmd.domain.catalog import Problem
 from farmd.domain.lifecycle import AttemptState, JobSignal, JobState
 from farmd.domain.reconcile import Wish
-from farmd.domain.refusals import NotNow
+from farmd.domain.refusals import NotNow, Unacceptable
 from farmd.store import printing, sales
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -174,6 +176,18 @@ def ask_printer(tx: Tx, printer_id: str, wish: Literal["pause", "resume", "cance
         # a wish that is already true must not lie around and strike when somebody turns the machine's own knob
         if state is not reached or attempt["wish"]:
             change(tx, t.attempts, attempt, wish=Wish(wish).value)
+    tx.wake("attempts")
+
+
+def answer_printer(tx: Tx, printer_id: str, choice: int, choices: Sequence[str]) -> None:
+    """Answer what the machine asks in a print of ours, with one of its `choices` by its number; without choices 0 means to go on.
+    Raises `Missing`, `NotNow`, `Unacceptable`."""
+    get(tx.connection, t.printers, printer_id)
+    attempt = _running(tx.connection, printer_id)
+    if choice >= max(len(choices), 1):
+        words = ", ".join(f"{number} = {words}" for number, words in enumerate(choices)) or "0 = go on"
+        raise Unacceptable("no_such_choice", [Problem("/choice", f"there is no choice {choice}: {words}")])
+    change(tx, t.attempts, attempt, answer=choice)
     tx.wake("attempts")
 
 

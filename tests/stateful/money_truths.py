@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, select
 from farmd.domain.lifecycle import order_status
 from farmd.payments.figures import figures
 from farmd.store import tables as t
+from farmd.store.refunds import refunds_by_age
 from farmd.store.transitions import facts_of
 from tests.doubles.stripe_double import StripeDouble
 
@@ -49,7 +50,7 @@ def read_books(connection: Connection) -> Books:
     mine = {
         order["id"]: sorted((c for c in checkouts if c["order_id"] == order["id"]), key=lambda c: c["number"]) for order in orders
     }
-    money = {order["id"]: figures(tx, order, mine[order["id"]]) for order in orders}
+    money = {order["id"]: figures(order, mine[order["id"]], refunds_by_age(connection, order["id"])) for order in orders}
     tables = (t.line_items, t.jobs, t.checkouts, t.refunds, t.payment_calls, t.inbox, t.events)
     return Books(orders, *map(rows, tables), status, money)
 

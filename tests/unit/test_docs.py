@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from drivers.contract import Concern
 from farmd.cli import run
 from farmd.cli.app import app
 from farmd.config_models import Document, Shipping, Tax
@@ -158,8 +159,8 @@ LITERAL_AT = {"raise_attention": 2, "keep_attention": 2, "_hold": 1, "hold": 2, 
 
 def attention_codes():
     """Every code that can stand in `attention`, read from the source: rows' codes from the calls that raise them, live ones from
-    the `{code, detail}` that the fleet shows."""
-    codes = set()
+    the `{code, detail}` that the fleet shows, and what a driver may be concerned about."""
+    codes = {concern.value for concern in Concern}
     for file in sorted((ROOT / "farmd").rglob("*.py")):
         text = file.read_text()
         shows = file.parent.name == "fleet" and "attention" in text

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.contract import Question, Wire
 from farmd.domain.lifecycle import AttemptSignal
 from farmd.fleet.registry import Live
 from farmd.store import printing
@@ -230,5 +231,47 @@ def test_a_filament_changed_in_the_file_wins_and_one_changed_by_hand_survives_a_
         assert await boot(material="ASA") == "ASA"
         assert await boot(material="ASA") == "ASA"
         assert (await show(farm))["bed"] == "clear"  # registering again forgets nothing about the bed
+
+    run(tmp_path, scenario)
+
+
+def test_what_the_machine_asks_is_shown_and_answered_once(tmp_path):
+    async def scenario(farm):
+        attempt_id = await start_print(farm)
+        refused = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 0})
+        assert (refused.status_code, refused.json()["code"]) == (409, "nothing_asked")
+        asks = Live("paused", True, attempt_id, question=Question("Nozzle parked", ("PurgeMore", "Continue")))
+        farm.rooms.registry.see("mk3-01", asks)
+        assert (await show(farm))["question"] == {"text": "Nozzle parked", "choices": ["PurgeMore", "Continue"]}
+        wrong = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 2})
+        assert wrong.status_code == 422
+        assert "0 = PurgeMore, 1 = Continue" in wrong.text
+        assert (await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": "1"})).status_code == 422
+        assert (await attempt_row(farm, attempt_id))["answer"] is None
+        given = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 1})
+        assert given.status_code == 202
+        assert (await attempt_row(farm, attempt_id))["answer"] == 1
+
+        def seen(tx, paused):
+            printing.seen_printing(tx, get(tx.connection, t.attempts, attempt_id), paused=paused)
+
+        await farm.store.write(lambda tx: seen(tx, True))
+        assert (await attempt_row(farm, attempt_id))["answer"] == 1
+        await farm.store.write(lambda tx: seen(tx, False))
+        assert (await attempt_row(farm, attempt_id))["answer"] is None
+
+    run(tmp_path, scenario)
+
+
+def test_a_serial_print_is_measured(tmp_path):
+    async def scenario(farm):
+        attempt_id = await start_print(farm)
+        farm.rooms.registry.see("mk3-01", Live("printing", True, attempt_id, wire=Wire(1000, 7, 1.5), still=12.0))
+        metrics = (await farm.operator.get("/metrics")).text
+        names = f'{{attempt="{attempt_id}",printer="mk3-01"}}'
+        assert f"farmd_print_lines{names} 1000.0" in metrics
+        assert f"farmd_print_resent_lines{names} 7.0" in metrics
+        assert f"farmd_print_stutter_seconds{names} 1.5" in metrics
+        assert f"farmd_print_still_seconds{names} 12.0" in metrics
 
     run(tmp_path, scenario)

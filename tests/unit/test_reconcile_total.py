@@ -29,7 +29,7 @@ PATIENCE = (0.0, START_PATIENCE - 0.1, START_PATIENCE, OFFLINE_PATIENCE, GONE - 
 ACTIVE = (Seen.PRINTING, Seen.PAUSED, Seen.STOPPING)
 FLAGS = (False, True)
 
-WANTED = [Wanted(*row, LASTS) for row in product(sorted(ATTEMPT_UNSETTLED), [OURS], FLAGS, FLAGS, Wish, FLAGS)]
+WANTED = [Wanted(*row) for row in product(sorted(ATTEMPT_UNSETTLED), [OURS], FLAGS, FLAGS, Wish, FLAGS, [LASTS], (None, 1))]
 OBSERVED = [Observed(*row) for row in product(Seen, (OURS, *FOREIGN), History, PATIENCE)]
 ANSWERS = [(wanted, observed, next_step(wanted, observed)) for wanted, observed in product(WANTED, OBSERVED)]
 

@@ -434,6 +434,9 @@ def test_a_bad_cable_is_noticed() -> None:
         link.take()
     link.receive(b"ok\n" * 10, 0.0)
     assert link.tally.bad_cable
+    told = link.tally.figures()
+    assert (told["lines"], told["resends"], told["bad_cable"]) == (CABLE_LINES + 3, 21, True)
+    assert set(told) == {"lines", "resends", "lost_oks", "questions", "starved", "bad_cable"}
 
 
 def test_noise_costs_neither_memory_nor_time() -> None:

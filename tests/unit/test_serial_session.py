@@ -203,6 +203,41 @@ def test_m0_waits_for_a_person(tmp_path: Path, parser: bool) -> None:
     assert bench.ending() is Ending.SUCCEEDED
 
 
+def test_to_resume_is_to_choose_what_goes_on(tmp_path: Path) -> None:
+    bench = SerialBench(tmp_path)
+    bench.ready().print([*HEAT, b"M0 look", *MOVES])
+    bench.until(lambda: bench.session.prompt is not None and bool(bench.session.prompt.choices))
+    again = b"".join(b"//action:prompt_%s\n" % each for each in (b"begin Paused", b"choice PurgeMore", b"choice Continue", b"show"))
+    bench.session.receive(again, bench.now)
+    bench.session.take()
+    assert bench.session.resume(bench.now) is None
+    assert bench.session.take() == b"M876 S1\n"
+
+
+def test_a_question_that_was_answered_at_the_machine_is_over(tmp_path: Path) -> None:
+    bench = SerialBench(tmp_path)
+    bench.ready().print([*HEAT, b"M0 look", *MOVES])
+    bench.until(lambda: bench.session.prompt is not None and bool(bench.session.prompt.choices))
+    line = bench.session.line
+    bench.until(lambda: bench.now > 400)
+    assert bench.session.prompt is not None
+    bench.firmware.receive(b"M108\n", bench.now)  # the knob
+    bench.until(lambda: bench.session.line > line + 3)
+    assert bench.session.prompt is None
+    assert bench.ending() is Ending.SUCCEEDED
+
+
+def test_a_wait_without_choices_is_over_when_the_machine_says_no_more(tmp_path: Path) -> None:
+    bench = SerialBench(tmp_path)
+    bench.ready().print([*HEAT, *MOVES])
+    bench.session.receive(b"echo:busy: paused for user\n", bench.now)
+    assert bench.session.prompt is not None
+    assert bench.session.resume(bench.now) is None
+    assert bench.session.prompt is None
+    bench.session.receive(b"echo:busy: paused for user\n", bench.now)
+    assert bench.session.prompt is not None
+
+
 def test_buttons_at_the_machine_hold_and_cancel(tmp_path: Path) -> None:
     bench = SerialBench(tmp_path, script=[Fault(Kind.PAUSE, after=60), Fault(Kind.CANCEL, at=300.0)])
     bench.ready().print(PART)

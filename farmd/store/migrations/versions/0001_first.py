@@ -448,6 +448,7 @@ def upgrade() -> None:
         sa.Column("cancel_wanted", sa.Boolean(), nullable=False),
         sa.Column("cancel_sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("wish", sa.String(), nullable=False),
+        sa.Column("answer", sa.Integer(), nullable=True),
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
