@@ -1,6 +1,6 @@
 """The real daemon as a process of its own, driven from outside: the command line, HTTP, and signals.
 
-Nothing of farmd is imported here; what these tests see is what a farm owner sees.
+What these tests see is what a farm owner sees: nothing of farmd is called but its command.
 """
 
 import json
@@ -18,6 +18,9 @@ from typing import Any, ClassVar
 
 import httpx
 from standardwebhooks import Webhook
+
+from tests import forked
+from tests.forked import Forked
 
 FARMD = Path(sys.executable).with_name("farmd")
 
@@ -78,12 +81,13 @@ class DaemonProcess:
 
     started: ClassVar[list["DaemonProcess"]] = []
 
-    def __init__(self, folder: Path, *blocks: str, more: str = "") -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *blocks: str, more: str = "", installed: bool = False) -> None:
+        """`installed`: run the command that stands on the disk, with all it loads, and not a fork of a process that has done so."""
+        self.folder, self.port, self._installed = folder, free_port(), installed
         self.config = folder / "farmd.toml"
         self.config.write_text(CONFIG.format(port=self.port, more=more + "".join(blocks)))
         self.log = folder / "farmd.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._client: httpx.Client | None = None
         DaemonProcess.started.append(self)
 
@@ -102,6 +106,8 @@ class DaemonProcess:
         environment = os.environ | {"FARMD_URL": self.url, "FARMD_CONFIG": str(self.config), "NO_COLOR": "1"}
         if key:
             environment["FARMD_API_KEY"] = key
+        if not self._installed:
+            return forked.run(argv, environment)
         return subprocess.run([FARMD, *argv], env=environment, capture_output=True, text=True, timeout=60)
 
     def make_key(self, name: str, role: str, *more: str) -> str:
@@ -112,7 +118,11 @@ class DaemonProcess:
     def start(self) -> None:
         """Start the daemon and wait until it is ready."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([FARMD, "run", "--config", self.config], stdout=log, stderr=log)
+            argv = ["run", "--config", self.config]
+            if self._installed:
+                self._process = subprocess.Popen([FARMD, *argv], stdout=log, stderr=log)
+            else:
+                self._process = Forked(argv, log, log)
         self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         wait_for(self._ready, 30)
 

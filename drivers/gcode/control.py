@@ -11,10 +11,13 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 VERSION = 1
+RELEASE = version("farmd")
+"""Of the program that runs here: a streamer of an older one is replaced, once it prints nothing."""
 SOCKET = "control"
 LARGEST = 1 << 20
 _LENGTH = struct.Struct(">I")

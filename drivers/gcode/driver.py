@@ -31,7 +31,7 @@ from drivers.contract import (
 )
 from drivers.gcode.attendance import Phase as Doing
 from drivers.gcode.client import Client, Disconnected
-from drivers.gcode.control import Declined
+from drivers.gcode.control import RELEASE, Declined
 from drivers.gcode.launch import NotLaunched, launch, put_settings
 from drivers.gcode.settings import Settings
 from drivers.gcode.spool import remove
@@ -77,6 +77,7 @@ class GcodeDriver:
         self._resync, self._jitter = resync, jitter
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
+        self._outdated = False  # the streamer is of another release, or has other settings
         self._epoch = 0
         self._seen: tuple[Client | None, int] = (None, 0)  # what the epoch stands for: a connection, and a port since it was opened
         self._closed = False
@@ -101,17 +102,18 @@ class GcodeDriver:
             raise Unreachable(client.state["message"] or "nothing answers: is the machine switched on, and is this its baud rate?")
 
     async def _at_hand(self) -> Client:
-        """A connection to the streamer; one that knows the present settings, as soon as nothing is being printed. Raises
-        `Unreachable`."""
+        """A connection to the streamer; to one of this release and with the present settings, as soon as nothing is being printed.
+        Raises `Unreachable`."""
         async with self._connecting:
-            if self._client is not None and not self._client.broken:
+            if self._client is not None and not self._client.broken and not self._outdated:
                 return self._client
-            client = await self._find()
+            client = self._client if self._client is not None and not self._client.broken else await self._find()
             try:
-                hello = await client.ask("hello")
-                if hello["settings"] != asdict(self._settings) and await _dismissed(client):
+                self._outdated = await self._is_outdated(client)
+                if self._outdated and await _dismissed(client):
                     await client.close()
                     client = await self._find()
+                    self._outdated = await self._is_outdated(client)
                 await client.ask("subscribe")
                 self._client = client
             except (Declined, Disconnected) as error:
@@ -120,6 +122,10 @@ class GcodeDriver:
                 if self._client is not client:
                     await client.close()
             return client
+
+    async def _is_outdated(self, client: Client) -> bool:
+        hello = await client.ask("hello")
+        return (hello.get("release"), hello["settings"]) != (RELEASE, asdict(self._settings))
 
     async def _find(self) -> Client:
         """A connection to the streamer that runs, or to one that is started. Raises `Unreachable`."""
@@ -207,7 +213,7 @@ class GcodeDriver:
             raise Refused(f"{file} cannot be read: {error.strerror}") from error
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "drivers.gcode.spool", str(file), str(self._folder), token),
+            *("-P", "-m", "drivers.gcode.spool", str(file), str(self._folder), token),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
         )

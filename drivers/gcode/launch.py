@@ -77,7 +77,7 @@ def _detached(folder: Path) -> None:
     """A session of its own, and no child of ours: the shell between us ends at once."""
     with (folder / "log").open("ab") as log:
         started = subprocess.run(
-            ["/bin/sh", "-c", 'exec setsid "$@" &', "sh", sys.executable, "-m", "drivers.gcode.streamer", str(folder)],
+            ["/bin/sh", "-c", 'exec setsid "$@" &', "sh", sys.executable, "-P", "-m", "drivers.gcode.streamer", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -73,6 +73,8 @@ class Machine:
                 self.heat.update(heat)
             case Ok(heat=heat) if heat is not None:
                 self.heat.update(heat)
+            case Ok(axes=axes) if axes is not None:
+                self.position = axes
             case Firmware(fields):
                 self.firmware, self.fields = reply.name, fields
             case Capable(name, able) if len(self.able) < MOST_ABLE:

@@ -150,7 +150,7 @@ class Link:
             reply = OK if line == b"ok" else read(line)
             if self.trouble is None:
                 self._react(reply, now)
-            if reply is not OK and (not isinstance(reply, Ok) or reply.heat is not None):
+            if reply is not OK and not (isinstance(reply, Ok) and reply.heat is None and reply.axes is None):
                 told.append(reply)
         self._go_on(now)
         return told

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
-from drivers.gcode.control import SOCKET, VERSION, Declined, Garbled, Message, address, pack, peer_is_ours, unpack
+from drivers.gcode.control import RELEASE, SOCKET, VERSION, Declined, Garbled, Message, address, pack, peer_is_ours, unpack
 
 if TYPE_CHECKING:
     from drivers.gcode.streamer import Streamer
@@ -100,7 +100,7 @@ class Reception:
             return {"ok": True}
         match what:
             case "hello":
-                return {"ok": {"version": VERSION, "settings": asdict(streamer.settings)}}
+                return {"ok": {"version": VERSION, "release": RELEASE, "settings": asdict(streamer.settings)}}
             case "subscribe":
                 self._listeners.add(writer)
                 return {"ok": streamer.state(), "event": self._event}

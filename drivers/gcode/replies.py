@@ -29,6 +29,7 @@ class Ok:
     planner: int | None = None
     buffers: int | None = None
     heat: Mapping[str, Heat] | None = None  # the answer to M105
+    axes: Mapping[str, float] | None = None  # the answer to M114, of firmware that gives it in the same line
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ _FIELD = re.compile(r"(?:^|\s)([A-Z_]{3,}):")
 _SD = re.compile(rb"SD printing byte (\d{1,12})/(\d{1,12})")
 _BANNER = re.compile(rb"start$|Marlin (?:\d|bugfix)|echo:\s?Marlin|PowerUp$|\s?(?:External|Brown out|Watchdog|Software) Reset$")
 _HALTED = re.compile(rb"kill\(\)|halted|system stopped|thermal runaway|heating failed|maxtemp|mintemp|^!!|^fatal", re.IGNORECASE)
-_TRANSPORT = re.compile(rb"checksum|line number|last line", re.IGNORECASE)
+_TRANSPORT = re.compile(rb"checksum|line ?number|last line|expected line|format error", re.IGNORECASE)
 
 
 class Lines:
@@ -188,6 +189,8 @@ def _ok(text: bytes) -> Reply:
     if found := _OK.match(text):
         line, planner, buffers = (int(part) if part and len(part) < 10 else None for part in found.groups())
         return Ok(line, planner, buffers)
+    if axes := _axes(text[2:].strip()):
+        return Ok(axes=axes)
     heat = dict(_heats(text))
     if heat:
         return Ok(heat=heat)
@@ -222,13 +225,20 @@ def _error(text: bytes) -> Reply | None:
     return Failure(Failing.LINE if _TRANSPORT.search(text) else Failing.OTHER, words)
 
 
+def _axes(text: bytes) -> dict[str, float]:
+    """A position in mm; the steps that may follow it are left out."""
+    if not text.startswith(b"X:") or b"Y:" not in text or not (b"Z:" in text or b"Count" in text):
+        return {}
+    axes: dict[str, float] = {}
+    for axis, value in _POSITION.findall(text.partition(b"Count")[0]):
+        axes.setdefault(axis.decode(), float(value))
+    return axes
+
+
 def _report(text: bytes) -> Reply | None:
     if text[:2] in (b"T:", b"T0", b"B:", b"C:") and (heat := dict(_heats(text))):
         return Report(heat)
-    if text.startswith(b"X:") and b"Count" in text:
-        axes: dict[str, float] = {}
-        for axis, value in _POSITION.findall(text.partition(b"Count")[0]):
-            axes.setdefault(axis.decode(), float(value))
+    if axes := _axes(text):
         return Position(axes)
     if found := _SD.search(text):
         return SdPrint(int(found[1]), int(found[2]))

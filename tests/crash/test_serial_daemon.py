@@ -4,26 +4,31 @@ and the next daemon finds the print and finishes the order.
 The machine is a virtual Marlin behind a pseudo terminal, in a process of its own; it keeps what it executed.
 """
 
+import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from drivers.gcode import scripts
+from drivers.gcode.client import Client
 from tests.daemon_process import DaemonProcess, wait_for
 from tests.shop import SHAPES, Shop
 
 pytestmark = [pytest.mark.slicer, pytest.mark.slow, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 PRINTER = """
 [[printers]]
 id = "marlin-01"
@@ -61,7 +66,7 @@ class Board:
 @contextmanager
 def scene(folder: Path) -> Iterator[tuple[Board, DaemonProcess, Shop]]:
     board = Board(folder / "ports")
-    farm = DaemonProcess(folder, PRINTER.format(port=board.port))
+    farm = DaemonProcess(folder, PRINTER.format(port=board.port), installed=True)
     try:
         shop = Shop(farm, farm.make_key("shop", "admin"))
         farm.start()
@@ -105,10 +110,14 @@ def journal(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def expected(folder: Path, token: str) -> str:
-    """The digest of every numbered command a machine carries out for this print alone, greeting and goodbye included."""
-    frames = (folder / "files" / "machines" / "marlin-01" / f"{token}.frames").read_bytes().splitlines()
-    commands = [*scripts.GREETING, *(frame.split(b" ", 1)[1].rsplit(b"*", 1)[0] for frame in frames), *scripts.heaters_off(())]
+def expected(folder: Path, *tokens: str) -> str:
+    """The digest of every numbered command a machine carries out for these prints alone, each by its own streamer: its greeting
+    and its goodbye included."""
+    commands: list[bytes] = []
+    for token in tokens:
+        frames = (folder / "files" / "machines" / "marlin-01" / f"{token}.frames").read_bytes().splitlines()
+        printed = (frame.split(b" ", 1)[1].rsplit(b"*", 1)[0] for frame in frames)
+        commands += [*scripts.GREETING, *printed, *scripts.heaters_off(())]
     return hashlib.sha256(b"\n".join(commands)).hexdigest()
 
 
@@ -134,6 +143,62 @@ def test_a_print_survives_the_daemon(farm_at_work, tmp_path, end):
     did = board.summary()
     assert did["numbered_sha256"] == expected(tmp_path, before["token"])
     assert (did["nozzle_target"], did["bed_target"], did["rx_dropped"]) == (0, 0, 0)
+
+
+def install(site: Path, release: str) -> None:
+    """The program as a package manager would put it there."""
+    shutil.rmtree(site, ignore_errors=True)
+    for package in ("farmd", "drivers", "config"):
+        shutil.copytree(ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
+    metadata = site / "farmd.dist-info"
+    metadata.mkdir()
+    known = distribution("farmd")
+    for name in ("METADATA", "entry_points.txt"):
+        text = known.read_text(name) or ""
+        (metadata / name).write_text(re.sub(r"^Version: .*$", f"Version: {release}", text, flags=re.M))
+
+
+def streamer(folder: Path) -> int:
+    """The process id of the one streamer."""
+    machine = folder / "files" / "machines" / "marlin-01"
+
+    async def ask() -> int:
+        client = await Client.connect(machine)
+        state = await client.ask("state")
+        await client.close()
+        return int(state["pid"])
+
+    return asyncio.run(ask())
+
+
+def test_a_print_survives_an_upgrade_of_the_package(tmp_path, monkeypatch):
+    """The files of the program are gone and others are there, in mid-print; the next print is streamed by the new program."""
+    if shutil.which("prusa-slicer") is None:
+        pytest.skip("PrusaSlicer is not installed; run make setup")
+    site = tmp_path / "site"
+    install(site, "1.0")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    with scene(tmp_path) as (board, farm, shop):
+        order = pay(shop, nut=2)
+        shop.until(order, "printing", 60)
+        wait_for(lambda: any(entry.get("line", 0) > 20 for entry in journal(tmp_path)), 60)
+        old = streamer(tmp_path)
+        farm.stop()
+        install(site, "2.0")
+        farm.start()
+        shop.until(order, "ready", 120)
+        assert streamer(tmp_path) == old
+        starts = [entry["token"] for entry in journal(tmp_path) if entry["kind"] == "started"]
+        assert len(starts) == 1
+        shop.ok("POST", "/api/printers/marlin-01/clear-bed", {})
+        other = pay(shop, nut=1)
+        shop.until(other, "printing", 60)
+        assert streamer(tmp_path) != old
+        shop.until(other, "ready", 120)
+        did = board.summary()
+        second = next(entry["token"] for entry in journal(tmp_path) if entry["kind"] == "started" and entry["token"] != starts[0])
+        assert did["numbered_sha256"] == expected(tmp_path, starts[0], second)
+        assert (did["nozzle_target"], did["bed_target"], did["rx_dropped"]) == (0, 0, 0)
 
 
 def test_a_cancel_leaves_a_cold_machine(farm_at_work):

@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 
-from tests.daemon_process import FARMD, DaemonProcess, wait_for
+from tests import forked
+from tests.daemon_process import DaemonProcess, wait_for
+from tests.forked import Forked
 from tests.models import cube, stl
 from tests.shop import ADDRESS
 
@@ -38,18 +40,19 @@ class VirtualPrinters:
     """`farmd virtual` on fixed ports, so that it can go away and come back."""
 
     def __init__(self, folder: Path, count: int, speed: float) -> None:
-        self.file = folder / "virtual.toml"
+        self.file, self._log = folder / "virtual.toml", folder / "virtual.log"
         first = free_ports(count)
         self._argv = ["--octoprint", str(count), "--speed", str(speed), "--port", str(first), "--write", str(self.file)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
 
     def start(self) -> str:
         """Returns their [[printers]] blocks."""
         self.file.unlink(missing_ok=True)
-        self._process = process = subprocess.Popen([FARMD, "virtual", *self._argv], stdout=subprocess.DEVNULL)
+        with self._log.open("ab") as log:
+            self._process = process = Forked(["virtual", *self._argv], log, log)
 
         def answer() -> bool:
-            assert process.poll() is None, "farmd virtual ended; its complaint is on stderr"
+            assert process.poll() is None, self._log.read_text()
             return self.file.exists()
 
         wait_for(answer, 30)
@@ -92,9 +95,7 @@ class Farm:
     def cli(self, *argv: str, role: str = "admin", **environment: str) -> subprocess.CompletedProcess[str]:
         """A command against the daemon; `environment` replaces variables."""
         mine = {"FARMD_URL": self.daemon.url, "FARMD_CONFIG": str(self.daemon.config), "FARMD_API_KEY": self.keys[role]}
-        return subprocess.run(
-            [FARMD, *argv], env=os.environ | mine | {"NO_COLOR": "1"} | environment, capture_output=True, text=True, timeout=60
-        )
+        return forked.run(argv, os.environ | mine | {"NO_COLOR": "1"} | environment)
 
     def sell(self, sku: str, size: float | None = 8, **more: Any) -> None:
         """A SKU that is a cube of this size, or has no model."""

@@ -38,7 +38,7 @@ def paid(shop: Shop, **quantities: int) -> str:
 
 
 def test_a_second_daemon_says_who_is_there_and_changes_nothing(tmp_path):
-    farm = DaemonProcess(tmp_path)
+    farm = DaemonProcess(tmp_path, installed=True)
     farm.start()
     second = subprocess.run([FARMD, "run", "--config", farm.config], capture_output=True, text=True, timeout=30)
     assert second.returncode == 1
@@ -49,7 +49,7 @@ def test_a_second_daemon_says_who_is_there_and_changes_nothing(tmp_path):
 
 
 def test_a_taken_port_is_named(tmp_path):
-    farm = DaemonProcess(tmp_path)
+    farm = DaemonProcess(tmp_path, installed=True)
     with socket.create_server(("127.0.0.1", farm.port)):
         done = subprocess.run([FARMD, "run", "--config", farm.config], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
@@ -57,7 +57,7 @@ def test_a_taken_port_is_named(tmp_path):
 
 
 def test_a_misspelt_key_is_refused_with_its_line(tmp_path):
-    farm = DaemonProcess(tmp_path, more='[slicer]\ncomand = "prusa-slicer"\n')
+    farm = DaemonProcess(tmp_path, more='[slicer]\ncomand = "prusa-slicer"\n', installed=True)
     done = subprocess.run([FARMD, "run", "--config", farm.config], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "comand" in done.stderr
@@ -73,7 +73,7 @@ def test_a_misspelt_key_is_refused_with_its_line(tmp_path):
     ],
 )
 def test_what_this_farmd_has_not_got_is_said_in_one_line(tmp_path, before, after, words):
-    farm = DaemonProcess(tmp_path)
+    farm = DaemonProcess(tmp_path, installed=True)
     farm.config.write_text(farm.config.read_text().replace(before, after))
     done = subprocess.run([FARMD, "run", "--config", farm.config], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
@@ -82,7 +82,7 @@ def test_what_this_farmd_has_not_got_is_said_in_one_line(tmp_path, before, after
 
 
 def test_without_a_slicer_the_farm_runs_and_says_what_waits(tmp_path, virtual):
-    farm = DaemonProcess(tmp_path, virtual, more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n')
+    farm = DaemonProcess(tmp_path, virtual, more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n', installed=True)
     shop = Shop(farm, farm.make_key("shop", "admin"))
     farm.start()
     shop.sell("cube", stl(cube(20)))
@@ -96,7 +96,7 @@ def test_without_a_slicer_the_farm_runs_and_says_what_waits(tmp_path, virtual):
 
 
 def test_an_order_without_a_model_waits_for_it(tmp_path, virtual):
-    farm = DaemonProcess(tmp_path, virtual, more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n')
+    farm = DaemonProcess(tmp_path, virtual, more='[slicer]\ncommand = "/nowhere/prusa-slicer"\n', installed=True)
     shop = Shop(farm, farm.make_key("shop", "admin"))
     farm.start()
     body = {"id": "cube", "name": "Cube", "unitPrice": 12.50, "material": "PLA", "color": "#1a1a1a"}
@@ -123,7 +123,7 @@ def test_a_printer_that_cannot_be_reached_is_named_and_the_daemon_runs(tmp_path,
             probe.bind(("127.0.0.1", 0))
             dead = probe.getsockname()[1]
         block = "\n".join(f'url = "http://127.0.0.1:{dead}"' if line.startswith("url") else line for line in virtual.splitlines())
-    farm = DaemonProcess(tmp_path, block)
+    farm = DaemonProcess(tmp_path, block, installed=True)
     shop = Shop(farm, farm.make_key("shop", "admin"))
     farm.start()
     printer = wait_for(lambda: next((p for p in shop.ok("GET", "/api/printers")["data"] if p["attention"]), None), 20)
@@ -138,7 +138,9 @@ def test_a_printer_that_cannot_be_reached_is_named_and_the_daemon_runs(tmp_path,
 
 def test_sigterm_takes_less_than_five_seconds_with_a_hanging_printer(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        farm = DaemonProcess(tmp_path, printer_block("silent", f"http://127.0.0.1:{silent.getsockname()[1]}", "k" * 32))
+        farm = DaemonProcess(
+            tmp_path, printer_block("silent", f"http://127.0.0.1:{silent.getsockname()[1]}", "k" * 32), installed=True
+        )
         farm.start()
         time.sleep(1)  # let it hang in a request
         assert farm.stop() < 5
@@ -146,7 +148,7 @@ def test_sigterm_takes_less_than_five_seconds_with_a_hanging_printer(tmp_path):
 
 def test_a_full_disk_is_said_and_nothing_is_half_done(tmp_path, virtual):
     """A quota stands in for the disk: the store's file may not grow any further."""
-    farm = DaemonProcess(tmp_path, virtual)
+    farm = DaemonProcess(tmp_path, virtual, installed=True)
     key = farm.make_key("shop", "admin")
     process = ["/bin/sh", "-c", f"ulimit -f 400; exec {FARMD} run --config {farm.config}"]
     with farm.log.open("ab") as log:

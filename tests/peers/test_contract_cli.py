@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from tests import forked
 from tests.daemon_process import FARMD, free_port
 from tests.models import cube, stl
 from tests.peers.contract_farm import CUBE, CUSTOMER, running_farm
@@ -53,13 +54,13 @@ def complains(done, *words, code=None):
     "command", [*([lone] for lone in LONE), *([noun, verbs[-1]] for noun, verbs in NOUNS.items())], ids=" ".join
 )
 def test_a_command_has_help_with_an_example(command):
-    done = subprocess.run([FARMD, *command, "--help"], capture_output=True, text=True, timeout=30)
+    done = forked.run([*command, "--help"])
     assert f"Example: farmd {' '.join(command)}" in fine(done)
 
 
 @pytest.mark.parametrize("noun", NOUNS)
 def test_a_noun_lists_its_verbs(noun):
-    page = fine(subprocess.run([FARMD, noun, "--help"], capture_output=True, text=True, timeout=30))
+    page = fine(forked.run([noun, "--help"]))
     assert {line.split()[0] for line in page.partition("Commands:")[2].splitlines() if line.strip()} >= set(NOUNS[noun])
 
 

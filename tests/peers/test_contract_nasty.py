@@ -41,6 +41,7 @@ RECIPES = {  # for each body: one that is right in shape, whose every field is t
     "/api/jobs/{job_id}/cancel": {"reason": "x"},
     "/api/jobs/{job_id}/post-process": {"step": "sand", "good": 1, "scrapped": 0},
     "/api/printers/{printer_id}": {"material": "PLA", "color": "#000000"},
+    "/api/printers/{printer_id}/answer": {"choice": 1},
     "/api/attempts/{attempt_id}/resolve": {"outcome": "failed"},
     "/api/webhooks": {"url": "http://127.0.0.1:9/", "events": ["order.paid"], "description": "d", "headers": {"X-A": "b"}},
     "/api/webhooks/{webhook_id}": {

@@ -26,7 +26,7 @@ def octoprint(tmp_path):
 
 @pytest.fixture
 def farm(tmp_path, octoprint):
-    daemon = DaemonProcess(tmp_path, printer_block("mk3-01", octoprint.url, API_KEY))
+    daemon = DaemonProcess(tmp_path, printer_block("mk3-01", octoprint.url, API_KEY), installed=True)
     yield daemon
     daemon.kill()
 
