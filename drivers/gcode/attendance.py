@@ -129,6 +129,7 @@ class Attendance:
                 self._tell("rest")
             if not self.link.on_its_way:
                 self.link.say(b"M27", self._now)
+                self._ask_heat()
             yield Until(self._answered_or_failed, LOOK_SECONDS)
             if self._failed_line():
                 self._trouble(self.link.trouble or "")
@@ -181,6 +182,11 @@ class Attendance:
             if (yield Until(lambda: self.link.on_its_way == 0, SAFE_SECONDS)):
                 return True
         return False
+
+    def _ask_heat(self) -> None:
+        """Ask a machine that does not tell its temperatures by itself."""
+        if not self.machine.able.get("AUTOREPORT_TEMP") and not self.link.questioned:
+            self.link.say(b"M105", self._now)
 
     def _nudge(self) -> None:
         """Wait no longer, for heat or for a person. Without an emergency parser that takes a place in the firmware's queue, which

@@ -97,6 +97,11 @@ class Link:
         """Commands without an ok."""
         return len(self._flight)
 
+    @property
+    def questioned(self) -> bool:
+        """A question about temperatures is on its way already."""
+        return any(sent.kind is Kind.PROBE for sent in self._flight)
+
     def begin(self, source: Source, now: float, first: int = 1) -> None:
         """Bring `source` over, from line `first` on. What was under way before must be settled, or is given up."""
         self._forget()

@@ -24,6 +24,7 @@ AWAY_SECONDS = 120.0
 STANDBY_SECONDS = 600.0
 """A nozzle of a held print is kept hot for so long."""
 DRAIN_SECONDS = 20.0
+HEAT_SECONDS = 5.0
 GO_ON = ("continue", "resume", "done", "ok", "yes")
 RESTARTED = "the printer restarted in the middle of the print"
 UNPROTECTED = "this firmware was built without thermal protection, and must not print unattended"
@@ -43,7 +44,7 @@ class Session(Attendance):
         self.ended: Ending | None = None  # of `token`, while nothing else was begun
         self._unprotected = unprotected
         self._job: Spool | None = None
-        self._first, self._modes, self._asked_at = 1, Modes(), 0
+        self._first, self._modes, self._asked_at, self._heat_asked = 1, Modes(), 0, 0.0
         self._urgent = b""
         self._on_return: Callable[[], Flow] = self._greet
         self._cable_told = False
@@ -108,14 +109,18 @@ class Session(Attendance):
         self._now = now
         self.link.tick(now)
         self.machine.passed(now)
-        if self._job is not None and (untold := self._untold_at()) is not None and now >= untold:
-            self._start(self._give_up("the machine does not tell its temperatures any more"), now)
+        if (due := self._heat_due()) is not None and now >= due:
+            if self.machine.able.get("AUTOREPORT_TEMP"):
+                self._start(self._give_up("the machine does not tell its temperatures any more"), now)
+            else:
+                self._heat_asked = now
+                self._ask_heat()
         self._course.go_on(now)
 
     def deadline(self) -> float | None:
         """When `tick` has to be called at the latest."""
-        times = [time for time in (self.link.deadline(), self._course.limit, self._untold_at()) if time is not None]
-        return min(times, default=None)
+        times = (self.link.deadline(), self._course.limit, self._heat_due())
+        return min((time for time in times if time is not None), default=None)
 
     def take(self) -> bytes:
         """What is to be written."""
@@ -389,10 +394,11 @@ class Session(Attendance):
     def _position(self) -> Mapping[str, float]:
         return self.machine.position or {}
 
-    def _untold_at(self) -> float | None:
-        """When it is too long ago that a machine which tells its temperatures by itself has done so."""
-        watched = self._job is not None and self.phase in (Phase.PRINTING, Phase.HELD) and not self.away and not self._returning
-        return self._heat.untold_at if watched and self.machine.able.get("AUTOREPORT_TEMP") else None
+    def _heat_due(self) -> float | None:
+        """When a machine has not told its temperatures by itself for too long; or, if it cannot, when it is asked for them."""
+        if self._job is None or self.phase not in (Phase.PRINTING, Phase.HELD) or self.away or self._returning:
+            return None
+        return self._heat.untold_at if self.machine.able.get("AUTOREPORT_TEMP") else self._heat_asked + HEAT_SECONDS
 
     def _end(self, ending: Ending, words: str = "") -> None:
         if self._job is None:

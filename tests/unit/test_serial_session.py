@@ -282,6 +282,16 @@ def test_cancelled_at_any_moment(tmp_path: Path, first: str, steps: int) -> None
     bench.ready()
 
 
+def test_a_machine_that_tells_nothing_by_itself_is_asked(tmp_path: Path) -> None:
+    bench = SerialBench(tmp_path, Board(capabilities={"AUTOREPORT_TEMP": False}))
+    bench.ready()
+    bench.until(lambda: "T" in bench.session.machine.heat, 20)
+    printing(bench, moves=2)
+    assert bench.session.machine.heat["T"].actual > 190
+    assert bench.ending() is Ending.SUCCEEDED
+    assert made(bench) == MOVES
+
+
 # what goes wrong
 
 

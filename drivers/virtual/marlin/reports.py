@@ -43,7 +43,10 @@ def keepalive(core: Core, args: bytes) -> None:
 
 
 def automatic(core: Core, what: str, args: bytes) -> None:
-    """M155, M154 and M27 S: report every so many seconds, 0 to stop."""
+    """M155, M154 and M27 S: report every so many seconds, 0 to stop. A board built without knows no M155."""
+    if what == TEMPERATURE and core.board.capabilities.get("AUTOREPORT_TEMP") is False:
+        core.warn(b'Unknown command: "M155"')
+        return
     seconds = words.first_number(args, "S")
     if seconds is None:
         return
