@@ -1,27 +1,23 @@
-"""How the suite is handed to its workers: tests that wait for the world beside tests that compute.
+"""How the suite is handed to its workers: every room advances evenly, so that tests which wait run beside tests which compute.
 
-Tests of real programs mostly wait, for a printer to move or a daemon to start; the others keep a processor busy. One kind after the
+Tests of real programs mostly wait, for a printer to move or a daemon to start; the others keep a processor busy. One room after the
 other would leave the machine idle for half of a run, and crowded for the rest.
 """
 
 import pytest
 
-WAITING = ("crash", "contract", "peers")
-"""Rooms whose tests wait; those with the longest tests first."""
 ALONE = ("crash",)
 """Rooms whose tests share nothing, and take so long that no worker should get a file of them. Elsewhere a file is one piece."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Both kinds advance evenly."""
-    pieces: dict[str, list[pytest.Item]] = {}
+    """Tests of one piece stay together, in their order."""
+    rooms: dict[str, dict[str, list[pytest.Item]]] = {}
     for item in items:
-        alone = item.path.parent.name in ALONE
-        pieces.setdefault(item.nodeid if alone else str(item.path), []).append(item)
-        if not alone:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    rooms = {piece: mine[0].path.parent.name for piece, mine in pieces.items()}
-    waiting = sorted((piece for piece in pieces if rooms[piece] in WAITING), key=lambda piece: WAITING.index(rooms[piece]))
-    computing = [piece for piece in pieces if rooms[piece] not in WAITING]
-    place = {piece: number / len(kind) for kind in (waiting, computing) for number, piece in enumerate(kind)}
-    items[:] = [item for piece in sorted(pieces, key=place.__getitem__) for item in pieces[piece]]
+        room = item.path.parent.name
+        piece = item.nodeid if room in ALONE else str(item.path)
+        rooms.setdefault(room, {}).setdefault(piece, []).append(item)
+        if room not in ALONE:
+            item.add_marker(pytest.mark.xdist_group(piece))
+    placed = [(number / len(pieces), piece) for pieces in rooms.values() for number, piece in enumerate(pieces.values())]
+    items[:] = [item for _, piece in sorted(placed, key=lambda each: each[0]) for item in piece]

@@ -274,7 +274,7 @@ def test_scrapped_units_are_printed_again_and_the_order_never_goes_back(farm):
         reach(farm, order, farm.ok("GET", f"/api/orders/{order}")["status"], seen)
         return farm.job(order)["postProcess"][0]["waiting"] == 1
 
-    wait_for(next_part, 40)
+    wait_for(next_part, 120)
     farm.ok("POST", act, {"step": "remove supports", "good": 1, "scrapped": 0})
     farm.ok("POST", act, {"step": "sand", "good": 1, "scrapped": 0})
     reach(farm, order, "ready", seen)
@@ -339,7 +339,7 @@ def test_a_plate_that_is_stopped_at_the_machine_again_and_again_is_given_up_unti
             farm.ask("POST", f"/api/printers/{name}/enable", {})
         return job["state"] == "FAILED" and job
 
-    job = wait_for(given_up, 60)
+    job = wait_for(given_up, 120)
     assert job["failure"]["detail"]
     assert farm.ok("GET", f"/api/orders/{order}")["attention"]
     assert farm.ok("GET", f"/api/jobs/{job['id']}/why")["waitsFor"]["code"] == "operator"

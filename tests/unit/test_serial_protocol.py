@@ -397,7 +397,9 @@ def test_commands_without_a_number_are_bounded() -> None:
     assert all(link.say(b"M108", 0.0) for _ in range(ASIDES))
     assert not link.say(b"M108", 0.0)
     link.receive(b"ok\n", 0.1)
+    assert not link.questioned
     assert link.say(b"M105", 0.1)
+    assert link.questioned
     assert link.on_its_way == ASIDES
 
 

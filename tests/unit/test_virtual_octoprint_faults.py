@@ -19,7 +19,7 @@ from drivers.virtual.octoprint import VirtualOctoPrint
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 LONG = b"; estimated printing time (normal mode) = 10m 0s\n" + b"G1 X1\n" * 50_000
 BRIEF = b"G1 X1\n" * 5
 START = {"command": "select", "print": True}
