@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/farmd demo
 
 test: setup-test
-	@$(BIN)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test-stripe-live: setup
 	@test -n "$$STRIPE_TEST_KEY" || { echo "make test-stripe-live: set STRIPE_TEST_KEY to a key of test mode (sk_test_ or rk_test_)" >&2; exit 1; }

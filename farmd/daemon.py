@@ -195,6 +195,7 @@ def _server(rooms: Rooms) -> _Server:
         access_log=False,
         timeout_graceful_shutdown=GRACE,
         lifespan="off",
+        ws="none",
         server_header=False,
     )
     return _Server(config)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import IO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["farmd.daemon", "farmd.cli.app", "farmd.cli.talk", "farmd.cli.virtual", "drivers.octoprint", "tests.forked"]
-)
+_COMMANDS = ("farmd.daemon", "farmd.cli.app", "farmd.cli.talk", "farmd.cli.virtual")
+_CONTEXT.set_forkserver_preload([*_COMMANDS, "drivers.octoprint", "uvicorn.protocols.http.auto", "tests.forked"])
 
 
 class Forked:

@@ -38,6 +38,8 @@ class Bridge:
                 "  options:\n    kickolduser: true\n"
             )
             self._argv = [str(shutil.which("ser2net")), "-n", "-c", str(config), "-P", str(terminal.with_name("ser2net.pid"))]
+        # ser2net passes on that a pseudo terminal has no modem lines
+        self.url = f"{kind}://127.0.0.1:{self.port}" + ("?ign_set_control" if (program, kind) == ("ser2net", "rfc2217") else "")
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -54,7 +56,7 @@ async def bridged(folder: Path, program: str, kind: str) -> AsyncIterator[tuple[
     board = Port(Firmware(Board(cold_extrusion=True)), folder / "ttyVIRT0", speed=4.0)
     board.open()
     bridge = Bridge(program, kind, board.path)
-    driver = GcodeDriver("far-01", folder / "machine", Settings(f"{kind}://127.0.0.1:{bridge.port}", 250_000), resync=0.5)
+    driver = GcodeDriver("far-01", folder / "machine", Settings(bridge.url, 250_000), resync=0.5)
     try:
         await bridge.start()
         yield board, bridge, driver

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvicorn.protocols.http.auto
+import uvicorn.protocols.websockets.auto  # noqa: F401
+
 import farmd.daemon as daemon
 from farmd.config_file import load_settings
 from farmd.fleet.drivers import option_names

@@ -189,7 +189,7 @@ def test_why_tells_the_place_behind_an_earlier_job(farm):
     running, waiting = farm.order("large", paid=True), farm.order("small", paid=True)
     busy = wait_for(lambda: next((o for o in (running, waiting) if farm.job(o)["state"] == "PRINTING"), None), 30)
     other = waiting if busy == running else running
-    answer = farm.ok("GET", f"/api/jobs/{farm.job(other)['id']}/why")
+    answer = farm.ok("GET", f"/api/jobs/{queued(farm, other)['id']}/why")
     verdict = next(each for each in answer["printers"] if each["printerId"] == name)
     assert "busy" in {rule["rule"] for rule in verdict["rules"]}
     assert verdict["position"] == 1
