@@ -9,6 +9,9 @@ import pytest
 ALONE = ("crash",)
 """Rooms whose tests share nothing, and take so long that no worker should get a file of them. Elsewhere a file is one piece."""
 
+EARLY = 0.6
+"""They have all begun when the others are so far: no worker may be left alone with a long one in the end."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one piece stay together, in their order."""
@@ -19,5 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rooms.setdefault(room, {}).setdefault(piece, []).append(item)
         if room not in ALONE:
             item.add_marker(pytest.mark.xdist_group(piece))
-    placed = [(number / len(pieces), piece) for pieces in rooms.values() for number, piece in enumerate(pieces.values())]
+    placed = [
+        (number / len(pieces) * (EARLY if room in ALONE else 1), piece)
+        for room, pieces in rooms.items()
+        for number, piece in enumerate(pieces.values())
+    ]
     items[:] = [item for _, piece in sorted(placed, key=lambda each: each[0]) for item in piece]
