@@ -85,8 +85,10 @@ class Client:
 
     async def close(self) -> None:
         """Leave; the streamer goes on."""
+        self.broken = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._writer.close()  # also when nothing was listened for yet
 
     async def _listen(self) -> None:
         try:

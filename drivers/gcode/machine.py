@@ -12,6 +12,7 @@ WAIT_SECONDS = 6.0
 """A machine that waits for a person says so every two seconds."""
 MOST_ABLE, MOST_CHOICES = 128, 10
 """More than any firmware has: what goes on beyond is noise, and is not kept."""
+GO_ON = ("continue", "resume", "done", "ok", "yes")
 WAITS = "the machine waits for a person"
 NOT_A_PRINTER = {
     "grbl": "a grbl speaks on this port: it mills, and cannot print",
@@ -25,6 +26,11 @@ class Prompt:
 
     text: str
     choices: tuple[str, ...] = ()
+
+    @property
+    def going_on(self) -> int:
+        """The choice that lets the print go on, by its number: "Continue" stands last after "Purge more"."""
+        return next((number for number, words in enumerate(self.choices) if words.strip().lower() in GO_ON), 0)
 
 
 @dataclass(slots=True)
@@ -55,6 +61,19 @@ class Machine:
     def waits(self, now: float) -> bool:
         """It has just said that it waits for a person."""
         return now <= self._waited + WAIT_SECONDS / 2
+
+    def answer(self, choice: int) -> bytes:
+        """The command that answers what is asked. Raises `ValueError`, in words, when there is none."""
+        choices = self.prompt.choices if self.prompt else ()
+        if not choices:
+            return b"M108"
+        if not 0 <= choice < len(choices):
+            raise ValueError(f"there are {len(choices)} choices, numbered from 0")
+        if self.able.get("EMERGENCY_PARSER") is not False:
+            return b"M876 S%d" % choice
+        if choice:
+            raise ValueError(f"this firmware can only be told the first choice, {choices[0]}: use the buttons at the machine")
+        return b"M108"  # M876 would stand in the queue behind the command that waits for it
 
     def stranger(self) -> str | None:
         """Why what answers is not a printer, if it is not."""

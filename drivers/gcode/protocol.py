@@ -24,7 +24,7 @@ QUIET = 0.03
 """The shortest quiet, in seconds, that is taken for the end of the echoes of lines already on their way after a Resend."""
 STORM = 5.0
 """Seconds after which a printer that asks again and again without pause is answered nevertheless."""
-DOUBT = 1.0
+DOUBT, FIRST_GUESS = 1.0, 0.005
 PROBE_PAUSE = 10.0
 """Seconds until a question that was not answered is asked again; twice as long each time."""
 SAME_LINE, IN_CIRCLES, ASKED_IN_VAIN = 5, 25, 5
@@ -35,9 +35,6 @@ FIRST_LINES = 2
 """A print is not lost yet when the first line is wanted again after so many."""
 ASIDES = 16
 """Commands without a number that may be unanswered."""
-FIRST_GUESS = 0.005
-
-
 _LINE, _ASK = Kind.LINE, Kind.ASK  # looked up for every line
 
 

@@ -4,7 +4,7 @@ Sans-io, above `protocol.Link` and below the streamer that owns the port. A prin
 whatever goes wrong ends with the heaters off and a reason in words. It never goes on with a print after the firmware restarted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from drivers.gcode import scripts
 from drivers.gcode.attendance import BOOT_SECONDS, NUDGE_SECONDS, ONE_BOOT_SECONDS, STOP_SECONDS, UNSURE, Attendance
@@ -23,9 +23,7 @@ AWAY_SECONDS = 120.0
 """A cable may be away for so long; after that the part has a hole, and the print is given up."""
 STANDBY_SECONDS = 600.0
 """A nozzle of a held print is kept hot for so long."""
-DRAIN_SECONDS = 20.0
-HEAT_SECONDS = 5.0
-GO_ON = ("continue", "resume", "done", "ok", "yes")
+DRAIN_SECONDS, HEAT_SECONDS = 20.0, 5.0
 RESTARTED = "the printer restarted in the middle of the print"
 UNPROTECTED = "this firmware was built without thermal protection, and must not print unattended"
 BAD_CABLE = "more than 2 of 100 lines had to be sent again: look at the cable, and keep it away from motors and mains"
@@ -162,7 +160,7 @@ class Session(Attendance):
         if self._job is None or self.phase not in (Phase.PRINTING, Phase.HELD):
             return "nothing is held"
         if self._held_by_firmware or (self.prompt and self.phase is Phase.PRINTING):
-            return self.answer(self._going_on(), now)
+            return self.answer(self.prompt.going_on if self.prompt else 0, now)
         self._hold_wanted = False
         self._go_on(now)
         return None
@@ -175,21 +173,15 @@ class Session(Attendance):
                 self._start(self._cancel(), now)
         return None
 
-    def _going_on(self) -> int:
-        """The choice that lets the print go on, of those the machine gives: "Continue" stands last after "Purge more"."""
-        choices = self.prompt.choices if self.prompt else ()
-        return next((number for number, words in enumerate(choices) if words.strip().lower() in GO_ON), 0)
-
     def answer(self, choice: int, now: float) -> str | None:
-        """Answer what the machine asks a person: one of the prompt's choices by its number, or simply "go on"."""
-        choices = self.prompt.choices if self.prompt else ()
-        if choices and not 0 <= choice < len(choices):
-            return f"there are {len(choices)} choices, numbered from 0"
-        word = b"M876 S%d" % choice if choices else b"M108"
-        if choices and self.machine.able.get("EMERGENCY_PARSER") is False:
-            if choice:
-                return f"this firmware can only be told the first choice, {choices[0]}: use the buttons at the machine"
-            word = b"M108"  # M876 would stand in the queue behind the command that waits for it
+        """Answer what the machine asks a person: one of the prompt's choices by its number, or simply "go on"; or say why not. A
+        machine that asks nothing gets no answer: it would end whatever else the machine waits for, heat above all."""
+        if self.prompt is None and not self._held_by_firmware:
+            return "the machine asks nothing"
+        try:
+            word = self.machine.answer(choice)
+        except ValueError as error:
+            return str(error)
         if self.away or self._returning or not self.link.say(word, now):
             return "the machine does not listen now"
         self.machine.prompt = None  # it asks again, or says that it waits, if it does
@@ -237,7 +229,7 @@ class Session(Attendance):
         self._modes = modes_after(job.head(self._first - 1))
         if not (yield from self._run([b"M400", b"M114"])):
             return self._give_up(self.link.trouble or "")
-        if not self._position:
+        if not self.machine.position:
             return self._give_up("the machine does not tell its position (M114), so that the print cannot be held")
         if not (yield from self._run(scripts.park(self._modes))):
             return self._give_up(self.link.trouble or "")
@@ -257,7 +249,7 @@ class Session(Attendance):
         self.phase = Phase.PRINTING
         self._tell("resumed")
         self._on_return = lambda: self._give_up("the cable was lost while the print was being resumed")
-        back = yield from self._run(scripts.unpark(self._position, self._modes))
+        back = yield from self._run(scripts.unpark(self.machine.position or {}, self._modes))
         return self._print(job) if back else self._give_up(self.link.trouble or "")
 
     def _cancel(self) -> Flow:
@@ -389,10 +381,6 @@ class Session(Attendance):
 
     def _at(self) -> tuple[str | None, int]:
         return self.token if self._job else None, self.line
-
-    @property
-    def _position(self) -> Mapping[str, float]:
-        return self.machine.position or {}
 
     def _heat_due(self) -> float | None:
         """When a machine has not told its temperatures by itself for too long; or, if it cannot, when it is asked for them."""

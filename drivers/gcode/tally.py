@@ -3,7 +3,7 @@
 Pure. Nothing is decided by it: a print on a bad cable goes on as long as its lines arrive.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 BAD_CABLE, CABLE_LINES = 0.02, 1000
 """The share of lines that had to be sent again, and out of how many, that is told as a bad cable."""
@@ -26,8 +26,7 @@ class Tally:
 
     def figures(self) -> dict[str, float | bool | None]:
         """The figures by name."""
-        names = ("lines", "resends", "lost_oks", "questions", "starved", "bad_cable")
-        return {name: getattr(self, name) for name in names}
+        return {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("_")}
 
     def taken(self) -> None:
         """A line was taken."""

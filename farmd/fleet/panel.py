@@ -70,7 +70,7 @@ def _panel(
         "attempt": None if attempt is None else _attempt(attempt, live, now),
         "progress": live.progress,
         "uploading": live.uploading,
-        "question": live.question and {"text": live.question.text, "choices": list(live.question.choices)},
+        "question": _question(attempt, live),
         "lastSeen": iso(live.last_seen),
         "foreign": live.foreign,
         "file": live.file if live.foreign else None,
@@ -89,6 +89,13 @@ def _attempt(attempt: Row, live: Live, now: datetime) -> dict[str, Any]:
         "cancelWanted": attempt["cancel_wanted"],
         "wish": attempt["wish"] or None,
     }
+
+
+def _question(attempt: Row | None, live: Live) -> dict[str, Any] | None:
+    """What the machine asks, as soon as it can be answered."""
+    if attempt is None or live.question is None or (attempt["id"], attempt["state"]) != (live.attempt_id, AttemptState.PAUSED):
+        return None
+    return {"text": live.question.text, "choices": list(live.question.choices)}
 
 
 def _complaints(stored: dict[str, Any], lost: Iterable[Row]) -> list[dict[str, Any]]:

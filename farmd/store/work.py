@@ -184,6 +184,8 @@ def answer_printer(tx: Tx, printer_id: str, choice: int, choices: Sequence[str])
     Raises `Missing`, `NotNow`, `Unacceptable`."""
     get(tx.connection, t.printers, printer_id)
     attempt = _running(tx.connection, printer_id)
+    if attempt["state"] != AttemptState.PAUSED:  # an answer that came too early, or too late, would meet the next question
+        raise NotNow("nothing_asked", f"{printer_id} asks nothing now")
     if choice >= max(len(choices), 1):
         words = ", ".join(f"{number} = {words}" for number, words in enumerate(choices)) or "0 = go on"
         raise Unacceptable("no_such_choice", [Problem("/choice", f"there is no choice {choice}: {words}")])

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import uvicorn.protocols.http.auto
-import uvicorn.protocols.websockets.auto  # noqa: F401
+import uvicorn.protocols.http.auto  # noqa: F401 - what a server loads when it begins
 
 import farmd.daemon as daemon
 from farmd.config_file import load_settings

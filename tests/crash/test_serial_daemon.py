@@ -185,6 +185,9 @@ def test_a_print_survives_an_upgrade_of_the_package(tmp_path, monkeypatch):
         old = streamer(tmp_path)
         farm.stop()
         install(site, "2.0")
+        before = journal(tmp_path)[-1]
+        assert before["kind"] == "line"
+        wait_for(lambda: journal(tmp_path)[-1]["line"] > before["line"], 20)  # on files that are not there any more
         farm.start()
         shop.until(order, "ready", 120)
         assert "its streamer died" not in [entry.get("words") for entry in journal(tmp_path)]

@@ -34,14 +34,14 @@ CUBE = {"id": "cube", "name": "Cube", "unitPrice": 12.5, "material": "PLA", "col
 ORDER = {"customerId": "cust", "lineItems": [{"skuId": "cube", "quantity": 3, "options": {"quality": "draft"}}]}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a worker of the suite has other tests between two of these
 def zygote() -> Iterator[Zygote]:
     process = Zygote()
     yield process
     process.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A data directory with a cube for sale that was sliced before, and the key to it."""
     folder = tmp_path_factory.mktemp("template")

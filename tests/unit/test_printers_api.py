@@ -242,6 +242,13 @@ def test_what_the_machine_asks_is_shown_and_answered_once(tmp_path):
         assert (refused.status_code, refused.json()["code"]) == (409, "nothing_asked")
         asks = Live("paused", True, attempt_id, question=Question("Nozzle parked", ("PurgeMore", "Continue")))
         farm.rooms.registry.see("mk3-01", asks)
+
+        def seen(tx, paused):
+            printing.seen_printing(tx, get(tx.connection, t.attempts, attempt_id), paused=paused)
+
+        early = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 1})
+        assert (early.status_code, (await show(farm))["question"]) == (409, None)
+        await farm.store.write(lambda tx: seen(tx, True))
         assert (await show(farm))["question"] == {"text": "Nozzle parked", "choices": ["PurgeMore", "Continue"]}
         wrong = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 2})
         assert wrong.status_code == 422
@@ -250,12 +257,6 @@ def test_what_the_machine_asks_is_shown_and_answered_once(tmp_path):
         assert (await attempt_row(farm, attempt_id))["answer"] is None
         given = await farm.operator.post("/api/printers/mk3-01/answer", json={"choice": 1})
         assert given.status_code == 202
-        assert (await attempt_row(farm, attempt_id))["answer"] == 1
-
-        def seen(tx, paused):
-            printing.seen_printing(tx, get(tx.connection, t.attempts, attempt_id), paused=paused)
-
-        await farm.store.write(lambda tx: seen(tx, True))
         assert (await attempt_row(farm, attempt_id))["answer"] == 1
         await farm.store.write(lambda tx: seen(tx, False))
         assert (await attempt_row(farm, attempt_id))["answer"] is None

@@ -227,6 +227,15 @@ def test_a_question_that_was_answered_at_the_machine_is_over(tmp_path: Path) -> 
     assert bench.ending() is Ending.SUCCEEDED
 
 
+def test_what_waits_for_heat_gets_no_answer_to_what_it_does_not_ask(tmp_path: Path) -> None:
+    bench = SerialBench(tmp_path)
+    bench.ready().print(PART)
+    bench.until(lambda: "T" in bench.session.machine.heat and bench.session.machine.heat["T"].target > 0)
+    assert bench.session.answer(0, bench.now) == "the machine asks nothing"
+    assert b"M108" not in bench.session.take()
+    assert bench.ending() is Ending.SUCCEEDED
+
+
 def test_a_wait_without_choices_is_over_when_the_machine_says_no_more(tmp_path: Path) -> None:
     bench = SerialBench(tmp_path)
     bench.ready().print([*HEAT, *MOVES])

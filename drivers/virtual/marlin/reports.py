@@ -9,6 +9,11 @@ from drivers.virtual.marlin import motion, warmth, words
 from drivers.virtual.marlin.core import Core, Handler
 
 TEMPERATURE, POSITION, CARD = "temperature", "position", "card"
+_ABLE = {
+    TEMPERATURE: (b"M155", "AUTOREPORT_TEMP"),
+    POSITION: (b"M154", "AUTOREPORT_POS"),
+    CARD: (b"M27", "AUTOREPORT_SD_STATUS"),
+}
 
 _SETTINGS = (
     b"; Steps per unit:",
@@ -43,9 +48,10 @@ def keepalive(core: Core, args: bytes) -> None:
 
 
 def automatic(core: Core, what: str, args: bytes) -> None:
-    """M155, M154 and M27 S: report every so many seconds, 0 to stop. A board built without knows no M155."""
-    if what == TEMPERATURE and core.board.capabilities.get("AUTOREPORT_TEMP") is False:
-        core.warn(b'Unknown command: "M155"')
+    """M155, M154 and M27 S: report every so many seconds, 0 to stop. A board that was built without does not know how."""
+    command, ability = _ABLE[what]
+    if core.board.capabilities.get(ability) is False:
+        core.warn(b'Unknown command: "' + command + b'"')
         return
     seconds = words.first_number(args, "S")
     if seconds is None:
