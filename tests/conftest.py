@@ -6,11 +6,11 @@ other would leave the machine idle for half of a run, and crowded for the rest.
 
 import pytest
 
-ALONE = ("crash",)
-"""Rooms whose tests share nothing, and take so long that no worker should get a file of them. Elsewhere a file is one piece."""
+ALONE = ("test_till_kills.py",)
+"""Files whose tests are minutes long each, and a piece of their own therefore. Elsewhere a file is one piece."""
 
-EARLY = 0.6
-"""They have all begun when the others are so far: no worker may be left alone with a long one in the end."""
+EARLY = {"crash": 0.6}
+"""Long rooms have all begun when the others are so far: no worker may be left alone with a long piece in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,12 +18,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rooms: dict[str, dict[str, list[pytest.Item]]] = {}
     for item in items:
         room = item.path.parent.name
-        piece = item.nodeid if room in ALONE else str(item.path)
+        alone = item.path.name in ALONE
+        piece = item.nodeid if alone else str(item.path)
         rooms.setdefault(room, {}).setdefault(piece, []).append(item)
-        if room not in ALONE:
+        if not alone:
             item.add_marker(pytest.mark.xdist_group(piece))
     placed = [
-        (number / len(pieces) * (EARLY if room in ALONE else 1), piece)
+        (number / len(pieces) * EARLY.get(room, 1), piece)
         for room, pieces in rooms.items()
         for number, piece in enumerate(pieces.values())
     ]

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import IO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_COMMANDS = ("farmd.daemon", "farmd.cli.app", "farmd.cli.talk", "farmd.cli.virtual")
-_CONTEXT.set_forkserver_preload([*_COMMANDS, "drivers.octoprint", "uvicorn.protocols.http.auto", "tests.forked"])
+_CONTEXT.set_forkserver_preload(["tests.loaded", "tests.forked"])
 
 
 class Forked:

@@ -123,6 +123,12 @@ class RealOctoPrint:
         self.wait(lambda: self.state() == "Operational", 30)
         self.call("POST", "/api/files/local/current", {"command": "unselect"})
 
+    def forget_files(self) -> None:
+        """Delete every file and folder, and with them their history."""
+        for entry in self.call("GET", "/api/files/local").json()["files"]:
+            answer = self.call("DELETE", f"/api/files/local/{entry['path']}")
+            assert answer.status_code == 204, answer.text
+
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
         """Poll until `condition` holds; fails the test with the server's last words after `seconds`."""
         deadline = time.monotonic() + seconds

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import uvicorn.protocols.http.auto  # noqa: F401 - what a server loads when it begins
-
 import farmd.daemon as daemon
+import tests.loaded  # noqa: F401
 from farmd.config_file import load_settings
 from farmd.fleet.drivers import option_names
 from farmd.store.engine import Store

@@ -19,20 +19,33 @@ UPLOAD = b"POST /api/files/local HTTP/1.1"
 START = b'"select"'
 
 
-@pytest.fixture
-def scene(tmp_path):
-    """A real OctoPrint behind a tripwire, a daemon on it, and a paid order for two parts that has not been started."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
     if shutil.which("prusa-slicer") is None:
         pytest.skip("PrusaSlicer is not installed; run make setup")
-    with running_octoprint(tmp_path / "octoprint") as octoprint:
-        wire = Tripwire(octoprint.url)
-        farm = DaemonProcess(tmp_path, printer_block("mk3-01", wire.url, API_KEY))
-        shop = Shop(farm, farm.make_key("shop", "admin"))
-        farm.start()
-        shop.sell("nut", (SHAPES / "M3_hex_nut.stl").read_bytes())
-        yield octoprint, wire, farm, shop
-        farm.kill()
-        wire.close()
+    with running_octoprint(tmp_path_factory.mktemp("octoprint")) as octoprint:
+        yield octoprint
+
+
+@pytest.fixture
+def octoprint(server):
+    """The server at rest, and with it no history of what others printed."""
+    server.rest()
+    server.forget_files()
+    return server
+
+
+@pytest.fixture
+def scene(tmp_path, octoprint):
+    """A real OctoPrint behind a tripwire, a daemon on it, and a paid order for two parts that has not been started."""
+    wire = Tripwire(octoprint.url)
+    farm = DaemonProcess(tmp_path, printer_block("mk3-01", wire.url, API_KEY))
+    shop = Shop(farm, farm.make_key("shop", "admin"))
+    farm.start()
+    shop.sell("nut", (SHAPES / "M3_hex_nut.stl").read_bytes())
+    yield octoprint, wire, farm, shop
+    farm.kill()
+    wire.close()
 
 
 def paid_order(shop: Shop) -> str:
