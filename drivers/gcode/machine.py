@@ -41,7 +41,7 @@ class Machine:
     fields: Mapping[str, str] = field(default_factory=dict)
     able: dict[str, bool] = field(default_factory=dict)
     heat: dict[str, Heat] = field(default_factory=dict)
-    position: Mapping[str, float] | None = None
+    position: Mapping[str, float] = field(default_factory=dict)
     sd: SdPrint = field(default_factory=SdPrint)
     prompt: Prompt | None = None
     _draft: tuple[str, tuple[str, ...]] = ("", ())

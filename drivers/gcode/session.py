@@ -220,7 +220,7 @@ class Session(Attendance):
             return self._give_up(self.link.trouble or "")
         if self.link.finished:  # it was at its end
             return self._done()
-        self._first, self.machine.position = self.link.next, None
+        self._first, self.machine.position = self.link.next, {}
         # a machine that has parked itself in the meantime is left alone
         yield Until(lambda: not self._held_by_firmware)
         if not self._hold_wanted:
@@ -249,7 +249,7 @@ class Session(Attendance):
         self.phase = Phase.PRINTING
         self._tell("resumed")
         self._on_return = lambda: self._give_up("the cable was lost while the print was being resumed")
-        back = yield from self._run(scripts.unpark(self.machine.position or {}, self._modes))
+        back = yield from self._run(scripts.unpark(self.machine.position, self._modes))
         return self._print(job) if back else self._give_up(self.link.trouble or "")
 
     def _cancel(self) -> Flow:
