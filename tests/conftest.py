@@ -4,6 +4,8 @@ Tests of real programs mostly wait, for a printer to move or a daemon to start; 
 other would leave the machine idle for half of a run, and crowded for the rest.
 """
 
+import gc
+
 import pytest
 
 ALONE = ("test_till_kills.py",)
@@ -29,3 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number, piece in enumerate(pieces.values())
     ]
     items[:] = [item for _, piece in sorted(placed, key=lambda each: each[0]) for item in piece]
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: no collection needs to walk it again."""
+    gc.collect()
+    gc.freeze()

@@ -17,12 +17,11 @@ from starlette.datastructures import Headers
 from farmd.api.problems import Problem
 from farmd.domain.ports import World
 from farmd.store.engine import Store, StoreFailed
-from farmd.store.keys import find_key, fingerprint, touch_key
+from farmd.store.keys import TRUSTED_SECONDS, find_key, fingerprint, touch_key
 from farmd.store.rows import Row
 
 Role = Literal["customer", "operator", "admin"]
 _RANK: dict[Role, int] = {"customer": 0, "operator": 1, "admin": 2}
-_TRUSTED_SECONDS = 0.5  # how long a revoked key may go on; another process may have revoked it, so only time can tell
 _TOUCH = timedelta(minutes=1)
 _NOBODY = fingerprint("")
 log = structlog.get_logger()
@@ -68,7 +67,7 @@ class KeyRing:
     async def _row(self, key_id: str) -> Row | None:
         known = self._known.get(key_id)
         now = self._world.monotonic()
-        if known is not None and now - known[1] < _TRUSTED_SECONDS:
+        if known is not None and now - known[1] < TRUSTED_SECONDS:
             return known[0]
         row = await self._store.read(lambda connection: find_key(connection, key_id))
         if row is None:

@@ -26,8 +26,13 @@ def all_keys(settings: Settings) -> Sequence[Row]:
 
 
 def revoke_key(settings: Settings, name: str) -> None:
-    """End a key. Raises `Complaint`."""
-    _on_store(settings, lambda store: store.write(lambda tx: keys.revoke_key(tx, name)))
+    """End a key; when this returns, no daemon takes it any more. Raises `Complaint`."""
+
+    async def end(store: Store) -> None:
+        await store.write(lambda tx: keys.revoke_key(tx, name))
+        await asyncio.sleep(keys.TRUSTED_SECONDS)  # a daemon that looked just before goes by what it saw for so long
+
+    _on_store(settings, end)
 
 
 def _on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:

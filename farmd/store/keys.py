@@ -13,6 +13,8 @@ from farmd.store.rows import Missing, Row, add, find
 ROLES = ("customer", "operator", "admin")
 _ID_LENGTH, _SECRET_LENGTH = 10, 43  # 43 letters and digits hold 256 bits
 _LONGEST_NAME = 100
+TRUSTED_SECONDS = 0.5
+"""How long a daemon may remember a key; another process may have revoked it, so only time can tell."""
 
 
 def fingerprint(secret: str) -> str:
