@@ -29,10 +29,9 @@ PROBE_PAUSE = 10.0
 """Seconds until a question that was not answered is asked again; twice as long each time."""
 SAME_LINE, IN_CIRCLES, ASKED_IN_VAIN = 5, 25, 5
 """How often one line may be refused, how often any without one more being taken, and how often a question be unanswered."""
-FAR_BACK = 16
-"""Lines before the first one in doubt that a firmware cannot want any more: it has lost its count, or started anew."""
-FIRST_LINES = 2
-"""A print is not lost yet when the first line is wanted again after so many."""
+FAR_BACK, FIRST_LINES = 16, 2
+"""Lines before the first one in doubt that a firmware cannot want any more: it has lost its count, or started anew; but a print is
+not lost yet when its first line is wanted again after so many."""
 ASIDES = 16
 """Commands without a number that may be unanswered."""
 _LINE, _ASK = Kind.LINE, Kind.ASK  # looked up for every line

@@ -357,5 +357,5 @@ def every_order_event_is_told_once_and_in_order(events, status):
 
 TestLedger = Ledger.TestCase
 TestLedger.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )

@@ -443,7 +443,7 @@ async def test_nothing_is_asked_of_the_store_while_nothing_is_due(tmp_path: Path
 async def test_a_stop_at_any_moment_closes_every_connection(tmp_path: Path):
     async with open_store(tmp_path, WORLD) as store, Receiver() as receiver:
         await listen(store, receiver.url)
-        for step in range(0, 30, 2):
+        for step in range(30):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ResourceWarning)
                 async with carrying(store):
