@@ -77,19 +77,20 @@ def attempt(farm, order, attempt_id):
     return next(each for each in farm.job(order)["attempts"] if each["id"] == attempt_id)
 
 
+def tend(farm, order, seen):
+    """Clear the beds that wait for it; returns the order's status, which is put down in `seen` when it is a new one."""
+    now = farm.ok("GET", f"/api/orders/{order}")["status"]
+    if not seen or seen[-1] != now:
+        seen.append(now)
+    for each in farm.ok("GET", "/api/printers")["data"]:
+        if each["enabled"] and each["bed"] != "clear" and each["phase"] in ("idle", "finished") and not each["attempt"]:
+            farm.ask("POST", f"/api/printers/{each['id']}/clear-bed", {})
+    return now
+
+
 def reach(farm, order, status, seen, seconds=40):
     """Clear beds until the order has this status; every word on the way is put down in `seen`."""
-
-    def look():
-        now = farm.ok("GET", f"/api/orders/{order}")["status"]
-        if not seen or seen[-1] != now:
-            seen.append(now)
-        for each in farm.ok("GET", "/api/printers")["data"]:
-            if each["enabled"] and each["bed"] != "clear" and each["phase"] in ("idle", "finished") and not each["attempt"]:
-                farm.ask("POST", f"/api/printers/{each['id']}/clear-bed", {})
-        return now == status
-
-    wait_for(look, seconds)
+    wait_for(lambda: tend(farm, order, seen) == status, seconds)
 
 
 # --- a print in hand ---
@@ -327,7 +328,7 @@ def test_a_plate_that_is_stopped_at_the_machine_again_and_again_is_given_up_unti
     machines = {block["id"]: block for block in tomllib.loads(farm.printers.file.read_text())["printers"]}
 
     def given_up():
-        reach(farm, order, farm.ok("GET", f"/api/orders/{order}")["status"], seen)
+        tend(farm, order, seen)
         job = farm.job(order)
         for each in job["attempts"]:
             if each["state"] == "PRINTING":
