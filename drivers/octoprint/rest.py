@@ -47,7 +47,7 @@ class Rest:
         self._api_key = api_key
         self._closed = False
         self._client = httpx.AsyncClient(
-            verify=tls(),
+            verify=tls() if self.url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             trust_env=False,  # a proxy meant for the internet must not sit between a farm and its printers
             headers={"X-Api-Key": api_key, "User-Agent": "farmd"},
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),

@@ -45,7 +45,7 @@ class Courier:
     ) -> None:
         self._store, self._world, self._policy = store, world, policy
         self._timeout, self._schedule, self._at_once = timeout, tuple(schedule), at_once
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
         self._lanes: dict[str, Lane] = {}
 
     async def run(self) -> None:
@@ -73,6 +73,7 @@ class Courier:
             return list(self._lanes)
 
     async def _serve(self, webhook_id: str) -> None:
+        self._tls = self._tls or ssl.create_default_context()  # here, since reading all certificates takes a tenth of a second
         sender = Sender(self._world, self._policy, self._tls, timeout=self._timeout)
         lane = Lane(self._store, self._world, sender, webhook_id, self._schedule, self._at_once)
         self._lanes[webhook_id] = lane
