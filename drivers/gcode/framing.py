@@ -11,6 +11,10 @@ from operator import xor
 LINE_CAP = 95
 """Bytes of a framed line that reach the firmware's buffer of 96, the newline left out."""
 
+QUESTION = b"\nM105\n"
+"""What is asked of a machine that has fallen silent. It begins with a newline, which ends whatever was cut short before it: a line
+without its end would swallow the question whole. An empty line is none, to every firmware."""
+
 TEXT_COMMANDS = (b"M117", b"M118")
 """Commands whose argument is a text for people: it keeps its case and its brackets, and may be shortened."""
 

@@ -8,7 +8,7 @@ consent: where oks were lost it asks the firmware which line it wants. Facts abo
 from collections import deque
 
 from drivers.gcode.flight import Kind, Refusals, Rewind, Sent
-from drivers.gcode.framing import frame
+from drivers.gcode.framing import QUESTION, frame
 from drivers.gcode.replies import OK, Busy, Idle, Lines, Ok, Reply, Resend, read
 from drivers.gcode.sources import Script, Source
 from drivers.gcode.tally import Tally
@@ -317,7 +317,7 @@ class Link:
         elif self._flight[-1].kind is not Kind.PROBE or now >= self._flight[-1].at + self._probe_pause:
             self.tally.questions += 1
             self._probe_pause *= 2  # the question may be lost too, but must not pile up before a machine that is merely slow
-            self._send(Kind.PROBE, -1, b"M105\n", now)
+            self._send(Kind.PROBE, -1, QUESTION, now)
         else:
             self._moved = now
 

@@ -9,8 +9,6 @@ CLEAN_LINES = 500
 """Lines in a row without a Resend that earn one more line on its way."""
 RX_BUFFER = 128
 """Marlin's default, and the smallest that is in use."""
-SPARE = 8
-"""Bytes kept free for one question that goes out whatever is on its way."""
 
 
 class Window:
@@ -22,7 +20,7 @@ class Window:
     def __init__(self, fixed: int | None = None, rx_buffer: int = RX_BUFFER) -> None:
         self._most = fixed or MOST_LINES
         self.lines = fixed or 1
-        self.size = rx_buffer - 1 - SPARE
+        self.size = rx_buffer - 1  # what a ring of so many bytes can hold
         self._clean = 0
 
     def known(self, lines: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drivers.gcode import protocol
 from drivers.gcode.flight import Kind
-from drivers.gcode.framing import frame
+from drivers.gcode.framing import QUESTION, frame
 from drivers.gcode.protocol import ASIDES, Link
 from drivers.gcode.sources import Script
 from drivers.gcode.tally import CABLE_LINES
@@ -51,7 +51,7 @@ def test_the_firmware_confirms_the_count_before_the_first_line() -> None:
 
 def test_the_window_holds_lines_and_bytes() -> None:
     link = begun([b"G1 X%s" % (b"1" * 60)] * 9, window=16)
-    assert numbers(link.take()) == [1]  # 119 bytes: two would not fit
+    assert numbers(link.take()) == [1]  # 127 bytes: two would not fit
     link = begun(window=3)
     assert numbers(link.take()) == [1, 2, 3]
     link.receive(b"ok\nok\n", 1.0)
@@ -125,7 +125,7 @@ def test_lost_oks_are_found_by_a_question() -> None:
     link = begun(window=2)
     link.take()
     due(link)
-    assert link.take() == b"M105\n"
+    assert link.take() == QUESTION
     link.receive(b"ok T:20.0 /0.0 B:20.0 /0.0 @:0 B@:0\n", 4.0)
     assert numbers(link.take()) == [3, 4]
     assert link.tally.lost_oks == 2
@@ -138,7 +138,7 @@ def test_questions_do_not_pile_up_before_a_machine_that_is_slow() -> None:
     while (at := link.deadline()) is not None and at < 250:
         link.receive(b" T:20.0 /0.0\n", at)  # it goes on talking
         link.tick(at)
-        asked += link.take() == b"M105\n"
+        asked += link.take() == QUESTION
     assert 4 <= asked <= 6
     link.receive(b"ok T:20.0 /0.0\n", 250)
     assert link.on_its_way == 2  # all questions are off the list with the first answer, and two lines went out
@@ -149,7 +149,7 @@ def test_a_machine_that_says_wait_has_lost_oks() -> None:
     link.take()
     link.receive(b"wait\n", 1.0)
     assert due(link) <= 1.0
-    assert link.take() == b"M105\n"
+    assert link.take() == QUESTION
     idle = begun(LINES[:1])
     idle.take()
     idle.receive(b"ok\n", 1.0)
@@ -329,7 +329,7 @@ def test_everything_was_taken_after_all() -> None:
     answer(link, 5, 1.0)  # all four were taken: only the oks are missing
     assert link.on_its_way == 4
     due(link)
-    assert link.take() == b"M105\n"
+    assert link.take() == QUESTION
 
 
 def test_hold_settles_where_the_firmware_is() -> None:
