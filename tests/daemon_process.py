@@ -21,6 +21,8 @@ from standardwebhooks import Webhook
 
 from tests import forked
 from tests.forked import Forked
+from tests.plain_http import NO_TLS
+from tests.waiting import pause
 
 FARMD = Path(sys.executable).with_name("farmd")
 
@@ -59,10 +61,11 @@ bed_clear = "{bed_clear}"
 
 def wait_for(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Poll `look` until it is truthy and return that; fail with its last answer."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (answer := look()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"still {answer!r} after {seconds} s"
+        time.sleep(pause(waited))
     return answer
 
 
@@ -123,7 +126,7 @@ class DaemonProcess:
                 self._process = subprocess.Popen([FARMD, *argv], stdout=log, stderr=log)
             else:
                 self._process = Forked(argv, log, log)
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=NO_TLS)
         wait_for(self._ready, 30)
 
     def _ready(self) -> bool:

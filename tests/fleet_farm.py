@@ -32,6 +32,7 @@ from farmd.store.engine import Store, Tx, open_engine
 from farmd.store.rows import add, get
 from farmd.store.views import order_view
 from farmd.world import SystemWorld
+from tests.waiting import pause
 
 structlog.configure(  # a traceback drawn with its variables costs a loaded machine a second
     processors=[
@@ -57,16 +58,17 @@ class TurnableWorld(SystemWorld):
 
 async def eventually(look: Callable[[], Any], seconds: float = 20.0) -> Any:
     """Wait until `look()` (sync or async) is truthy and return it; fail with its last answer after `seconds`."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     while True:
         answer = look()
         if asyncio.iscoroutine(answer):
             answer = await answer
         if answer:
             return answer
-        if asyncio.get_running_loop().time() > deadline:
+        if (waited := loop.time() - began) > seconds:
             raise AssertionError(f"still {answer!r} after {seconds} s")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause(waited))
 
 
 def gcode(seconds: int) -> bytes:

@@ -16,6 +16,7 @@ from farmd.store import till
 from farmd.store.tables import skus
 from tests.doubles.stripe_double import StripeDouble, stripe_double
 from tests.farm import Farm, FarmWorld, open_farm, serve
+from tests.waiting import pause
 
 
 @dataclass
@@ -54,18 +55,22 @@ class TillFarm:
 
     async def until(self, order: dict[str, Any], good: Callable[[dict[str, Any]], bool], seconds: float = 15.0) -> dict[str, Any]:
         """Wait until the order looks like this; fail with how it looks."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while not good(view := await self.get(order)):
-            assert asyncio.get_running_loop().time() < deadline, view
-            await asyncio.sleep(0.01)
+            waited = loop.time() - began
+            assert waited < seconds, view
+            await asyncio.sleep(pause(waited))
         return view
 
     async def is_quiet(self, seconds: float = 15.0) -> None:
         """Wait until nothing is due at the till and no message is on its way."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while not (self.stripe.webhooks.idle and await self.farm.store.read(self._nothing_due) and not self.hand._busy):
-            assert asyncio.get_running_loop().time() < deadline, "the till never came to rest"
-            await asyncio.sleep(0.01)
+            waited = loop.time() - began
+            assert waited < seconds, "the till never came to rest"
+            await asyncio.sleep(pause(waited))
 
     def _nothing_due(self, connection: Any) -> bool:
         now = self.farm.world.now()

@@ -5,6 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+SHORTEST, LONGEST = 0.01, 0.2
+
+
+def pause(waited: float) -> float:
+    """Seconds to let pass before the next look, of one who has waited so long: what comes soon is seen soon, and what does not is
+    not asked for a hundred times a second by a test that shares its processor with what it waits for."""
+    return min(max(waited / 8, SHORTEST), LONGEST)
+
 
 async def until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Return once `condition` holds; AssertionError after `seconds`."""

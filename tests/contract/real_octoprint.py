@@ -18,6 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.plain_http import NO_TLS
+from tests.waiting import pause
+
 SERVER = Path(__file__).parents[2] / ".venv-octoprint" / "bin" / "octoprint"
 API_KEY = "0123456789ABCDEF0123456789ABCDEF"
 VIEWER_KEY = "FEDCBA9876543210FEDCBA9876543210"
@@ -87,7 +90,7 @@ class RealOctoPrint:
 
     def call(self, method: str, path: str, json: Any = None) -> httpx.Response:
         """One request with the admin's key. Raises `httpx.TransportError` while the server is away."""
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=10, verify=NO_TLS) as client:
             return client.request(method, f"{self.url}{path}", json=json, headers={"X-Api-Key": API_KEY})
 
     def state(self) -> str:
@@ -105,7 +108,7 @@ class RealOctoPrint:
 
     def print_by_hand(self, name: str, gcode: bytes) -> None:
         """Upload and start a file as somebody at OctoPrint's own page would."""
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=10, verify=NO_TLS) as client:
             answer = client.post(
                 f"{self.url}/api/files/local",
                 headers={"X-Api-Key": API_KEY},
@@ -131,13 +134,13 @@ class RealOctoPrint:
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
         """Poll until `condition` holds; fails the test with the server's last words after `seconds`."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while not condition():
             if self._process is not None and self._process.poll() is not None:
                 pytest.fail(f"OctoPrint ended by itself:\n{self._last_words()}")
-            if time.monotonic() > deadline:
+            if (waited := time.monotonic() - began) > seconds:
                 pytest.fail(f"OctoPrint is {self.state()!r} after {seconds} s:\n{self._last_words()}")
-            time.sleep(0.05)
+            time.sleep(pause(waited))
 
     def _last_words(self) -> str:
         return (self.folder / "stdout.log").read_text(errors="replace")[-2000:]

@@ -17,6 +17,7 @@ from drivers.conformance import CASES, NotApplicable, run
 from drivers.octoprint.driver import OctoPrintDriver
 from drivers.virtual.octoprint import VirtualOctoPrint
 from tests.contract.real_octoprint import API_KEY, VIEWER_KEY, running_octoprint
+from tests.plain_http import NO_TLS
 
 PATIENCE = 15.0
 SPEED = 4.0  # short prints take half a second, long ones outlast every case
@@ -280,7 +281,9 @@ async def lose_the_machine(to: Visitor) -> None:
 
 
 async def transcribe(url: str, api_key: str, viewer_key: str) -> Transcript:
-    async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": api_key}, timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=url, headers={"X-Api-Key": api_key}, timeout=10, trust_env=False, verify=NO_TLS
+    ) as client:
         visitor = Visitor(client, viewer_key)
         await visitor.state("Operational")
         await look_around(visitor)

@@ -20,6 +20,8 @@ import httpx
 
 from tests.daemon_process import free_port
 from tests.doubles.stripe_double import StripeDouble
+from tests.plain_http import NO_TLS
+from tests.waiting import pause
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
@@ -109,7 +111,9 @@ class MortalShop:
         self.stripe.deliver_to(f"http://127.0.0.1:{self.port}/webhooks/stripe")
         self.stripe.hooks(before=self._before, after=self._after)
         headers = {"X-API-Key": self.key}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False, headers=headers)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False, headers=headers, verify=NO_TLS
+        )
 
     @property
     def config(self) -> Path:
@@ -153,15 +157,16 @@ class MortalShop:
 
     def until(self, look: Callable[[], Any], seconds: float = 30.0) -> Any:
         """Try again until it comes true, whatever happens to the daemon meanwhile."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             try:
                 if answer := look():
                     return answer
             except httpx.TransportError:
                 self._revive()
-            assert time.monotonic() < deadline, f"{self.death}: still {answer if 'answer' in locals() else None!r}"
-            time.sleep(0.01)
+            waited = time.monotonic() - began
+            assert waited < seconds, f"{self.death}: still {answer if 'answer' in locals() else None!r}"
+            time.sleep(pause(waited))
 
     def ask(self, method: str, path: str, body: Any = None, key: str | None = None, fine: tuple[int, ...] = (200, 201)) -> Any:
         """One wish, repeated with the same key until it is answered."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.daemon_process import FARMD, DaemonProcess, printer_block, wait_for
 from tests.models import cube, stl
+from tests.plain_http import NO_TLS
 from tests.shop import ADDRESS, Shop
 
 pytestmark = pytest.mark.slow
@@ -153,7 +154,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_done(tmp_path, virtual):
     process = ["/bin/sh", "-c", f"ulimit -f 400; exec {FARMD} run --config {farm.config}"]
     with farm.log.open("ab") as log:
         running = subprocess.Popen(process, stdout=log, stderr=log)
-    with httpx.Client(base_url=farm.url, timeout=10, trust_env=False, headers={"X-API-Key": key}) as client:
+    with httpx.Client(base_url=farm.url, timeout=10, trust_env=False, headers={"X-API-Key": key}, verify=NO_TLS) as client:
 
         def up() -> bool:
             try:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.daemon_process import Receiver, wait_for
 from tests.peers.contract_farm import CUBE, CUSTOMER, refused, running_farm
+from tests.plain_http import NO_TLS
 
 pytestmark = pytest.mark.slow
 
@@ -235,7 +236,7 @@ def listen(farm, count, query="", role="admin", act=lambda: None, **headers):
     events, event = [], {}
     key = {"X-API-Key": farm.keys[role]}
     with (
-        httpx.Client(base_url=farm.daemon.url, timeout=20, trust_env=False) as client,
+        httpx.Client(base_url=farm.daemon.url, timeout=20, trust_env=False, verify=NO_TLS) as client,
         client.stream("GET", f"/api/events/stream{query}", headers=key | headers) as answer,
     ):
         assert answer.status_code == 200

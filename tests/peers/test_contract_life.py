@@ -15,6 +15,7 @@ import pytest
 
 from tests.daemon_process import FARMD, DaemonProcess, free_port, printer_block, wait_for
 from tests.peers.contract_farm import running_farm
+from tests.plain_http import NO_TLS
 
 pytestmark = pytest.mark.slow
 
@@ -179,7 +180,9 @@ def test_sigterm_with_open_streams_and_a_running_print_takes_less_than_five_seco
 
     def listen():
         key = {"X-API-Key": farm.keys["admin"]}
-        stream = httpx.stream("GET", f"{farm.daemon.url}/api/events/stream", headers=key, timeout=30, trust_env=False)
+        stream = httpx.stream(
+            "GET", f"{farm.daemon.url}/api/events/stream", headers=key, timeout=30, trust_env=False, verify=NO_TLS
+        )
         with contextlib.suppress(httpx.TransportError), stream as answer:
             opened.release()
             for _ in answer.iter_bytes():
@@ -231,7 +234,7 @@ def test_systemd_is_told_ready_alive_and_stopping(tmp_path):
 
         with subprocess.Popen([FARMD, "run", "--config", farm.config], env=environment, stdout=log, stderr=log) as running:
             hear("READY=1")
-            assert httpx.get(f"{farm.url}/readyz", trust_env=False).status_code == 200
+            assert httpx.get(f"{farm.url}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
             hear("WATCHDOG=1")
             running.send_signal(signal.SIGTERM)
             hear("STOPPING=1")

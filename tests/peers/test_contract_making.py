@@ -12,6 +12,7 @@ import pytest
 from tests.daemon_process import wait_for
 from tests.models import cube, stl
 from tests.peers.contract_farm import refused, running_farm
+from tests.plain_http import NO_TLS
 
 pytestmark = [
     pytest.mark.slow,
@@ -334,7 +335,7 @@ def test_a_plate_that_is_stopped_at_the_machine_again_and_again_is_given_up_unti
             if each["state"] == "PRINTING":
                 machine = machines[each["printerId"]]
                 key = {"X-Api-Key": machine["api_key"]}
-                httpx.post(f"{machine['url']}/api/job", json={"command": "cancel"}, headers=key, trust_env=False)
+                httpx.post(f"{machine['url']}/api/job", json={"command": "cancel"}, headers=key, trust_env=False, verify=NO_TLS)
                 wait_for(lambda each=each: attempt(farm, order, each["id"])["state"] in SETTLED, 20)
         for name in machines:
             farm.ask("POST", f"/api/printers/{name}/enable", {})

@@ -12,6 +12,7 @@ import pytest
 from tests.daemon_process import DaemonProcess, Receiver, wait_for
 from tests.doubles.stripe_double import stripe_double
 from tests.peers.paid_farm import intent, paid_farm, place, session, told, until, view
+from tests.plain_http import NO_TLS
 from tests.shop import Shop
 
 pytestmark = [
@@ -49,7 +50,9 @@ def machines(farm):
     """What the virtual printers themselves say they do."""
     blocks = tomllib.loads(farm.printers.file.read_text())["printers"]
     return [
-        httpx.get(f"{block['url']}/api/job", headers={"X-Api-Key": block["api_key"]}, trust_env=False).json()["state"]
+        httpx.get(f"{block['url']}/api/job", headers={"X-Api-Key": block["api_key"]}, trust_env=False, verify=NO_TLS).json()[
+            "state"
+        ]
         for block in blocks
     ]
 

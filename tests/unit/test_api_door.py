@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.farm import Farm, client, order_body, serve, with_farm
+from tests.plain_http import NO_TLS
 
 JSON = {"Content-Type": "application/json"}
 
@@ -133,7 +134,10 @@ async def test_a_body_of_200_mb_is_refused_over_a_real_socket(farm: Farm) -> Non
         for _ in range(200):
             yield b"x" * 1_000_000
 
-    async with serve(farm.app) as url, httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}) as admin:
+    async with (
+        serve(farm.app) as url,
+        httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}, verify=NO_TLS) as admin,
+    ):
         declared = await admin.post("/api/orders", content=flood(), headers=JSON | {"Content-Length": "200000000"})
         problem_of(declared, 413, "body_too_large")
         chunked = await admin.post("/api/orders", content=flood(), headers=JSON)
@@ -151,7 +155,7 @@ async def test_a_lying_content_length_does_not_hold_the_farm(farm: Farm) -> None
         writer.close()
         await writer.wait_closed()
         assert await reader.read() == b""
-        async with httpx.AsyncClient(base_url=url) as caller:
+        async with httpx.AsyncClient(base_url=url, verify=NO_TLS) as caller:
             assert (await caller.get("/healthz")).json() == {"status": "ok"}
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from farmd.cli import run
+from tests.plain_http import NO_TLS
 
 pytestmark = pytest.mark.slow  # processes of their own
 
@@ -53,7 +54,7 @@ def wait_until(condition, process, log, seconds=40):
 
 def answers(url):
     try:
-        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).is_success
+        return httpx.get(f"{url}/readyz", timeout=2, trust_env=False, verify=NO_TLS).is_success
     except httpx.HTTPError:
         return False
 

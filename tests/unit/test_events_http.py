@@ -15,6 +15,7 @@ import uvicorn
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
 from tests.farm import Farm, open_farm, order_body
+from tests.plain_http import NO_TLS
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # each opens a whole farm; orders and SKUs stand for them in make check
@@ -39,7 +40,7 @@ async def heard(url: str, key: str, count: int, **headers: str) -> list[dict[str
     """The first `count` events of a stream, as their fields."""
     found: list[dict[str, str]] = [{}]
     async with (
-        httpx.AsyncClient(timeout=15) as client,
+        httpx.AsyncClient(timeout=15, verify=NO_TLS) as client,
         client.stream("GET", url, headers={"X-API-Key": key} | headers) as answer,
     ):
         assert answer.status_code == 200, await answer.aread()
@@ -147,7 +148,7 @@ def test_a_stream_goes_on_after_the_last_event_id(tmp_path: Path):
 
 def test_a_stream_without_a_key_or_with_a_bad_last_event_id_is_refused(tmp_path: Path):
     async def test(farm: Farm) -> None:
-        async with serving(farm) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serving(farm) as url, httpx.AsyncClient(base_url=url, verify=NO_TLS) as client:
             assert (await client.get("/api/events/stream")).status_code == 401
             for bad in ("x", "-1", "1.5", "9" * 30):
                 headers = {"X-API-Key": farm.keys["operator"], "Last-Event-ID": bad}

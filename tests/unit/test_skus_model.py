@@ -16,6 +16,7 @@ from farmd.pipeline.validate import ValidatorFailed, validate_model
 from farmd.store.files import geometry_file, incoming_file, model_file, sweep_incoming
 from tests import models
 from tests.farm import CUBE, Farm, serve, wait_until, with_farm
+from tests.plain_http import NO_TLS
 
 pytestmark = pytest.mark.slow  # most start the validator, a process of its own
 
@@ -127,7 +128,7 @@ async def test_a_client_that_goes_away_half_way_leaves_nothing(farm: Farm) -> No
         writer.close()
         await writer.wait_closed()
         await wait_until(lambda: not any(incoming.glob("*")))
-        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}) as admin:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}, verify=NO_TLS) as admin:
             assert (await admin.put(MODEL, content=CUBE_STL)).status_code == 200
     assert len(left_behind(farm)) == 2
 
@@ -191,7 +192,10 @@ async def test_more_than_200_mb_is_refused_at_once_and_while_it_streams(farm: Fa
         for _ in range(220):
             yield b"x" * 1_000_000
 
-    async with serve(farm.app) as url, httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}) as admin:
+    async with (
+        serve(farm.app) as url,
+        httpx.AsyncClient(base_url=url, headers={"X-API-Key": farm.keys["admin"]}, verify=NO_TLS) as admin,
+    ):
         declared = await admin.put(MODEL, content=flood(), headers={"Content-Length": "220000000"})
         assert (declared.status_code, declared.json()["code"]) == (413, "body_too_large")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

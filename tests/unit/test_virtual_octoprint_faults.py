@@ -16,6 +16,7 @@ from drivers.virtual.fleet import run_fleet
 from drivers.virtual.history import Outcome
 from drivers.virtual.machine import Timing
 from drivers.virtual.octoprint import VirtualOctoPrint
+from tests.plain_http import NO_TLS
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ async def happens(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def visiting(printer: VirtualOctoPrint, **options: Any) -> AsyncIterator[Client]:
     headers = {"X-Api-Key": printer.api_key}
-    async with httpx.AsyncClient(base_url=printer.url, headers=headers, trust_env=False, **options) as http:
+    async with httpx.AsyncClient(base_url=printer.url, headers=headers, trust_env=False, verify=NO_TLS, **options) as http:
         yield Client(printer, http)
 
 
@@ -394,7 +395,7 @@ def test_a_fleet_stands_on_ports_in_a_row_or_not_at_all() -> None:
             with pytest.raises(OSError, match=f"127.0.0.1:{taken}"):
                 async with run_fleet(2, first_port=taken - 1):
                     pytest.fail("a fleet stood on a port that was taken")
-            async with httpx.AsyncClient(trust_env=False) as http:
+            async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http:
                 with pytest.raises(httpx.ConnectError):
                     await http.get(f"http://127.0.0.1:{taken - 1}/api/version")
 
