@@ -80,7 +80,7 @@ def send_file(path: str, file: Path, progress: Callable[[int], None]) -> Answer:
 
 
 def _trust(url: str) -> "ssl.SSLContext | bool":
-    """Whom to believe that they are who they say. Where nobody says so, no authorities are read: that takes longer than the call."""
+    """Whom to believe that they are who they say. Where nobody does, no authorities are read: that takes longer than the call."""
     import ssl
 
     return True if url.lower().startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
