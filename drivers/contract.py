@@ -34,6 +34,7 @@ class Capability(StrEnum):
     TEMPERATURES = "temperatures"
     PROGRESS = "progress"
     ANSWER = "answer"  # questions of the machine reach the farm, and can be answered from there
+    SPOOLS = "spools"  # the machine says which filament lies in which of its places, and takes one of them by itself
 
 
 class Concern(StrEnum):
@@ -78,6 +79,17 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
+class Spool:
+    """Filament that the machine can feed by itself. `slot` is the driver's own word for its place, stable while the spool lies
+    there. None: the machine does not know; a spool of unknown material or colour is never taken for a print."""
+
+    slot: str
+    material: str | None  # the field's word: PLA, PETG, ...
+    color: str | None  # #rrggbb
+    remaining: float | None = None  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything known about a machine at one moment.
 
@@ -85,7 +97,8 @@ class Snapshot:
     machine gives. A print in progress without a token is foreign. `position` grows while a print advances (bytes of the file
     sent, or the like): it feeds the stall watchdog. `epoch` counts connections of this driver; the first snapshot of an epoch
     comes only after the machine's full state was read. A print that asks something is PAUSED until it is answered or resumed.
-    `concerns` say in words what is the matter.
+    `concerns` say in words what is the matter. `spools` is None where the machine does not tell what is loaded: then the farm goes
+    by what a person said; an empty tuple means that nothing is loaded.
     """
 
     phase: Phase
@@ -100,6 +113,7 @@ class Snapshot:
     question: Question | None = None
     wire: Wire | None = None
     concerns: Mapping[Concern, str] = field(default_factory=dict)
+    spools: tuple[Spool, ...] | None = None
 
     @property
     def active(self) -> bool:
@@ -172,8 +186,9 @@ class Driver(Protocol):
         """Put `file` on the machine so that `token` can be read back from its name; a repeated upload of a token replaces the
         first. Prints nothing. Raises `Refused`, `Unreachable`, `Unauthorized`."""
 
-    async def start(self, remote: RemoteFile) -> None:
+    async def start(self, remote: RemoteFile, slot: str | None = None) -> None:
         """Start this file, strictly: on a busy machine it raises `Busy` and nothing happens. Returning means accepted, not begun.
+        `slot` names the `Spool` to print with (`Refused` when it is not there); None where the machine has one place only.
         Only `Refused`, `Busy`, `NotOurs` and `Unauthorized` prove that nothing started; after anything else ask the snapshots."""
 
     async def pause(self, token: str) -> None:
@@ -216,6 +231,10 @@ class DriverFactory(Protocol):
 
     def option_names(self) -> frozenset[str]:
         """The keys this driver takes from its `[[printers]]` block, beyond those every printer has."""
+
+    def machine(self, options: Mapping[str, Any]) -> str | None:
+        """The model of machine a sliced file must be made for, as the slicing profiles name it (`P1S`); None when this driver's
+        machines take any G-code. Raises `ValueError` naming the option that is missing or wrong."""
 
     def create(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> Driver:
         """Build a driver without touching the network or the disk. `folder` is the machine's own and outlives the daemon; it may

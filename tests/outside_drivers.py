@@ -64,5 +64,5 @@ class SwallowedStart:
     def __getattr__(self, name: str):
         return getattr(self._driver, name)
 
-    async def start(self, _remote: RemoteFile) -> None:
+    async def start(self, _remote: RemoteFile, _slot: str | None = None) -> None:
         raise Unreachable("no answer to the start")

@@ -232,7 +232,7 @@ class GcodeDriver:
                 await process.wait()
         return RemoteFile(token, token, size)
 
-    async def start(self, remote: RemoteFile) -> None:
+    async def start(self, remote: RemoteFile, slot: str | None = None) -> None:  # noqa: ARG002 - one place only
         """See the port."""
         await self._ask("start", remote.token)
 

@@ -22,6 +22,10 @@ class GcodeFactory:
         `rx_buffer`: the firmware's receive buffer in bytes."""
         return frozenset({"port", "baud", "window", "rx_buffer"})
 
+    def machine(self, options: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - the port's
+        """See the port."""
+        return None
+
     def create(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> Driver:
         """See the port."""
         from drivers.gcode.driver import GcodeDriver

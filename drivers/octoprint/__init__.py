@@ -19,6 +19,10 @@ class OctoPrintFactory:
         """`url`: where OctoPrint's page opens, path prefix included. `api_key`: a user or application key."""
         return frozenset({"url", "api_key"})
 
+    def machine(self, options: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - the port's
+        """See the port."""
+        return None
+
     def create(self, printer_id: str, options: Mapping[str, Any], folder: Path) -> Driver:  # noqa: ARG002 - the port's
         """See the port."""
         from drivers.octoprint.driver import OctoPrintDriver

@@ -104,7 +104,7 @@ class OctoPrintDriver:
             raise Refused(f"{path} has other bytes on OctoPrint than were sent", retryable=True)
         return RemoteFile(path, token, body.size)
 
-    async def start(self, remote: RemoteFile) -> None:
+    async def start(self, remote: RemoteFile, slot: str | None = None) -> None:  # noqa: ARG002 - one place only
         """See the port. Selecting and printing in one call is the only start OctoPrint refuses on a busy machine."""
         self._check_ours(remote)
         try:

@@ -142,8 +142,8 @@ def test_a_print_that_ends_while_the_store_cannot_write_is_booked_once_it_can(tm
 class BreaksAfterTheStart(BrokenDriver):
     """Its start command arrives, and its own code breaks over the answer."""
 
-    async def start(self, remote) -> None:
-        await self._driver.start(remote)
+    async def start(self, remote, slot=None) -> None:
+        await self._driver.start(remote, slot)
         raise KeyError("a defect in a driver")
 
 
