@@ -1,8 +1,9 @@
 """Drivers somebody else might have written, around a real one: late, or with a defect in them."""
 
 import asyncio
+from dataclasses import replace
 
-from drivers.contract import RemoteFile, Unreachable
+from drivers.contract import Phase, Refused, RemoteFile, Spool, Unreachable
 from tests.fleet_farm import FleetFarm, eventually
 
 
@@ -66,3 +67,41 @@ class SwallowedStart:
 
     async def start(self, _remote: RemoteFile, _slot: str | None = None) -> None:
         raise Unreachable("no answer to the start")
+
+
+class SeveralSpools:
+    """A machine that feeds itself from several spools: it says what is loaded, and remembers which slot each start named."""
+
+    def __init__(self, driver, *spools: Spool) -> None:
+        self._driver, self.spools, self.fed = driver, spools, []
+        self._exchanged = asyncio.Event()
+
+    def __getattr__(self, name: str):
+        return getattr(self._driver, name)
+
+    def exchange(self, *spools: Spool) -> None:
+        """Somebody puts these in."""
+        self.spools = spools
+        self._exchanged.set()
+
+    async def snapshots(self):
+        source = aiter(self._driver.snapshots())
+        seen, coming = None, asyncio.ensure_future(anext(source))
+        try:
+            while True:
+                exchanged = asyncio.ensure_future(self._exchanged.wait())
+                await asyncio.wait({coming, exchanged}, return_when=asyncio.FIRST_COMPLETED)
+                exchanged.cancel()
+                self._exchanged.clear()
+                if coming.done():
+                    seen, coming = coming.result(), asyncio.ensure_future(anext(source))
+                if seen is not None:
+                    yield seen if seen.phase is Phase.OFFLINE else replace(seen, spools=self.spools)
+        finally:
+            coming.cancel()
+
+    async def start(self, remote: RemoteFile, slot: str | None = None) -> None:
+        if slot not in [spool.slot for spool in self.spools]:
+            raise Refused(f"there is no slot {slot}")
+        self.fed.append(slot)
+        await self._driver.start(remote)

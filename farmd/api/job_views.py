@@ -50,6 +50,7 @@ def attempt_view(attempt: Row) -> dict[str, Any]:
         "jobId": attempt["job_id"],
         "orderId": attempt["order_id"],
         "copies": attempt["copies"],
+        "slot": attempt["slot"],
         "state": attempt["state"],
         "startedAt": iso(attempt["started_at"]),
         "endedAt": iso(attempt["ended_at"]),

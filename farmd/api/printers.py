@@ -69,9 +69,11 @@ async def show_printer(request: Request, printer_id: str) -> Response:
 
 @router.patch("/api/printers/{printer_id}", dependencies=[Depends(operator)])
 async def load(request: Request, printer_id: str, body: Loaded) -> Response:
-    """Say what filament is loaded; only the keys that are sent change."""
+    """Say what filament is loaded; only the keys that are sent change. 409 when the printer tells itself what is loaded, and it is
+    something else."""
     changes = body.model_dump(exclude_unset=True)
-    return await _act(request, printer_id, lambda tx: load_printer(tx, printer_id, **changes) if changes else None)
+    spools = request.app.state.rooms.registry.live(printer_id).spools
+    return await _act(request, printer_id, lambda tx: load_printer(tx, printer_id, spools, **changes) if changes else None)
 
 
 @router.post("/api/printers/{printer_id}/clear-bed")

@@ -1,6 +1,7 @@
 """`farmd printers`: the machines and their beds."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +13,18 @@ from farmd.cli.words import AsJson, group, in_path
 
 app = group("printers", "The machines and their beds.")
 PrinterId = Annotated[str, typer.Argument(metavar="PRINTER", parser=in_path, help="Its id in farmd.toml, for example mk3-01.")]
+
+
+def _filament(holder: Mapping[str, Any]) -> str:
+    return f"{holder.get('material') or '-'} {holder.get('color') or ''}"
+
+
 COLUMNS = (
     ("printer", "id"),
     ("phase", "phase"),
     ("bed", "bed"),
     ("enabled", "enabled"),
-    ("material", lambda row: f"{row.get('material') or '-'} {row.get('color') or ''}"),
+    ("material", lambda row: [_filament(each) for each in row.get("spools") or [row]]),
     ("progress", lambda row: None if row.get("progress") is None else f"{float(row['progress']):.0%}"),
     ("order", lambda row: (row.get("attempt") or {}).get("orderId")),
     ("attention", lambda row: [item.get("detail") or item.get("code") for item in row.get("attention") or []]),

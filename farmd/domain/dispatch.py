@@ -5,8 +5,10 @@ Cost with Setups (Lee & Pinedo, EJOR 100, 1997): weight over work, discounted by
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp
+
+from farmd.domain.spools import Spool, loaded, same_word, spool_for
 
 K_SLACK = 0.5
 K_SETUP = 1.0
@@ -16,7 +18,8 @@ SETUP_SECONDS = 1200.0
 
 @dataclass(frozen=True, slots=True)
 class PrinterView:
-    """A printer as dispatch sees it."""
+    """A printer as dispatch sees it. `material` and `color` are what a person said; `spools`, where the machine tells them itself,
+    are believed instead."""
 
     id: str
     class_key: str
@@ -33,11 +36,13 @@ class PrinterView:
     holding: str | None = None  # id of the attempt that has it
     quarantined: str | None = None  # why
     last_color: str | None = None
+    spools: tuple[Spool, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlateView:
-    """A plate that waits. `seconds` is the slicer's estimate per printer class; a class that is missing was not sliced for."""
+    """A plate that waits. `seconds` and `grams` are the slicer's estimates per printer class; a class that is missing was
+    not sliced for."""
 
     id: str
     job_id: str
@@ -52,6 +57,7 @@ class PlateView:
     nozzle: float | None = None
     profile: str | None = None
     avoid: frozenset[str] = frozenset()  # printers this plate failed on
+    grams: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The chosen pair."""
+    """The chosen pair, and the slot of the spool to print with where the machine has several."""
 
     plate_id: str
     printer_id: str
+    slot: str | None = None
 
 
 def fits(size: tuple[float, float, float], volume: tuple[float, float, float]) -> bool:
@@ -89,13 +96,37 @@ def misfits(plate: PlateView, printer: PrinterView) -> list[Refusal]:
         found.append(Refusal("profile", f"needs the profile {plate.profile}, the printer has {printer.profile}"))
     if plate.nozzle and plate.nozzle != printer.nozzle:
         found.append(Refusal("nozzle", f"needs a {plate.nozzle} mm nozzle, the printer has {printer.nozzle} mm"))
-    if printer.material is None or plate.material.casefold() != printer.material.casefold():
-        found.append(Refusal("material", f"needs {plate.material}, the printer has {printer.material or 'nothing'} loaded"))
-    if printer.color is None or plate.color.casefold() != printer.color.casefold():
-        found.append(Refusal("color", f"needs colour {plate.color}, the printer has {printer.color or 'none'} loaded"))
+    found += _by_word(plate, printer) if printer.spools is None else _by_sight(plate, printer, printer.spools)
     if not found and printer.class_key not in plate.seconds:
         found.append(Refusal("not_sliced", "this plate's layout is not sliced for this kind of printer"))
     return found
+
+
+def _by_word(plate: PlateView, printer: PrinterView) -> list[Refusal]:
+    """The filament a person said is loaded."""
+    found = []
+    if not same_word(printer.material, plate.material):
+        found.append(Refusal("material", f"needs {plate.material}, the printer has {printer.material or 'nothing'} loaded"))
+    if not same_word(printer.color, plate.color):
+        found.append(Refusal("color", f"needs colour {plate.color}, the printer has {printer.color or 'none'} loaded"))
+    return found
+
+
+def _by_sight(plate: PlateView, printer: PrinterView, spools: Sequence[Spool]) -> list[Refusal]:
+    """The filaments the machine says are loaded."""
+    if slot_for(plate, printer) is not None:
+        return []
+    rule = "material"
+    if alike := [spool for spool in spools if same_word(spool.material, plate.material)]:
+        rule = "spool" if any(same_word(spool.color, plate.color) for spool in alike) else "color"
+    return [Refusal(rule, f"needs {plate.material} {plate.color}; loaded: {loaded(spools)}")]
+
+
+def slot_for(plate: PlateView, printer: PrinterView) -> str | None:
+    """The slot this printer would feed this plate from; None when none will do, or where the machine tells nothing."""
+    grams = plate.grams.get(printer.class_key, 0.0)
+    spool = spool_for(printer.spools or (), plate.material, plate.color, grams)
+    return spool.slot if spool else None
 
 
 def refusals(plate: PlateView, printer: PrinterView) -> list[Refusal]:
@@ -159,7 +190,7 @@ def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list
     for _, plate, printer in ranked:
         if plate.id not in used and printer.id not in used:
             used.update((plate.id, printer.id))
-            matches.append(Match(plate.id, printer.id))
+            matches.append(Match(plate.id, printer.id, slot_for(plate, printer)))
     return matches
 
 

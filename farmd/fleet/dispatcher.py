@@ -23,15 +23,15 @@ class Dispatcher:
     def __init__(self, store: Store, world: World, registry: Registry) -> None:
         self._store, self._world, self._registry = store, world, registry
         self._bell = store.watch("jobs", "attempts", "printers")
-        self._phases: dict[str, tuple[str, bool]] = {}
+        self._known: dict[str, tuple[object, ...]] = {}
         self.turned_at = world.monotonic()  # when the loop last came round, for the watchdog
         registry.listen(self._sighted)
 
     def _sighted(self, printer_id: str) -> None:
         live = self._registry.live(printer_id)
-        seen = (live.phase, live.connected)
-        if self._phases.get(printer_id) != seen:
-            self._phases[printer_id] = seen
+        seen = (live.phase, live.connected, live.spools)
+        if self._known.get(printer_id) != seen:
+            self._known[printer_id] = seen
             self._bell.ring()
 
     async def run(self) -> None:
@@ -58,14 +58,16 @@ class Dispatcher:
             if token is None:
                 continue
             made += 1
-            log.info("dispatch.assigned", attempt=token, plate=match.plate_id, printer=match.printer_id)
+            log.info("dispatch.assigned", attempt=token, plate=match.plate_id, printer=match.printer_id, slot=match.slot)
         return made
 
     async def _bind(self, match: Match, class_key: str) -> str | None:
         """Write the attempt, unless the plate or the printer was taken meanwhile."""
-        token = self._world.new_id("att")
+        token, spools = self._world.new_id("att"), self._registry.live(match.printer_id).spools
         try:
-            return await self._store.write(lambda tx: printing.assign(tx, match.plate_id, match.printer_id, class_key, token))
+            return await self._store.write(
+                lambda tx: printing.assign(tx, match.plate_id, match.printer_id, class_key, token, slot=match.slot, spools=spools)
+            )
         except (printing.NotAssignable, Conflict) as error:
             log.info("dispatch.overtaken", why=str(error))
             return None

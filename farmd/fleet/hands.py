@@ -172,13 +172,14 @@ class Hands:
         remote = RemoteFile(attempt["remote_path"], attempt["id"], attempt["remote_size"])
         try:
             await self._same_class(attempt)
-            sent = await self.store.write(lambda tx: printing.start_sent(tx, attempt))  # a wish to cancel meanwhile is a Conflict
+            spools = self.registry.live(self.settings.id).spools
+            sent = await self.store.write(lambda tx: printing.start_sent(tx, attempt, spools))  # a wish to cancel is a Conflict
         except printing.StartWithheld as error:
             reason = str(error)
             await self.store.write(lambda tx: printing.failed(tx, attempt, reason, blame_plate=False))
             return True
         try:
-            await reach(driver.start(remote))
+            await reach(driver.start(remote, attempt["slot"]))
         except Unauthorized as error:
             reason = str(error)
             await self.store.write(lambda tx: self._locked_out(tx, sent, reason))

@@ -50,7 +50,8 @@ def _printer(settings: PrinterSettings, registry: Registry, row: Row | None, hol
         profile=settings.profile,
         holding=holder["id"] if holder else None,
         quarantined=row["quarantined"] if row else None,
-        last_color=row["color"] if row else None,
+        last_color=row["color"] if row and live.spools is None else None,  # who has several changes them alone
+        spools=live.spools,
     )
 
 
@@ -73,4 +74,5 @@ def _plate(row: Row, now: datetime) -> PlateView:
         age=max((now - row["paid_at"]).total_seconds(), 0.0) if row["paid_at"] else 0.0,  # a clock may be set back
         profile=row["profile"],
         avoid=frozenset(row["failed_on"]),
+        grams={key: artifact["grams"] for key, artifact in row["artifacts"].items()},
     )

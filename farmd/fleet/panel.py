@@ -9,6 +9,7 @@ from typing import Any
 
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import AttemptState
+from farmd.domain.spools import Spool, holds
 from farmd.fleet.registry import Live, Registry
 from farmd.store.rows import Missing, Row
 from farmd.store.views import iso
@@ -62,8 +63,8 @@ def _panel(
         "temperatures": {
             name: {"actual": actual, "target": target} for name, (actual, target) in sorted(live.temperatures.items())
         },
-        "material": stored.get("material"),
-        "color": stored.get("color"),
+        **_filament(stored, live),
+        "spools": None if live.spools is None else [_spool(spool) for spool in live.spools],
         "nozzle": settings.nozzle,
         "buildVolume": list(settings.bed),
         "profile": settings.profile,
@@ -78,6 +79,20 @@ def _panel(
     }
 
 
+def _filament(stored: dict[str, Any], live: Live) -> dict[str, str | None]:
+    """The one filament that stands for all: what a person said unless the machine knows better, and of several spools that one, or
+    the first that is known."""
+    said = {"material": stored.get("material"), "color": stored.get("color")}
+    if live.spools is None or any(holds(spool, said["material"] or "", said["color"] or "") for spool in live.spools):
+        return said
+    known = next((spool for spool in live.spools if spool.material and spool.color), None)
+    return {"material": known.material if known else None, "color": known.color if known else None}
+
+
+def _spool(spool: Spool) -> dict[str, Any]:
+    return {"slot": spool.slot, "material": spool.material, "color": spool.color, "remaining": spool.remaining}
+
+
 def _attempt(attempt: Row, live: Live, now: datetime) -> dict[str, Any]:
     return {
         "id": attempt["id"],
@@ -86,6 +101,7 @@ def _attempt(attempt: Row, live: Live, now: datetime) -> dict[str, Any]:
         "state": attempt["state"],
         "progress": progress(attempt, live),
         "etaAt": iso(eta(attempt, live, now)),
+        "slot": attempt["slot"],
         "cancelWanted": attempt["cancel_wanted"],
         "wish": attempt["wish"] or None,
     }

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from drivers.contract import Question, Wire
 from farmd.config import PrinterSettings
+from farmd.domain.spools import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Live:
     question: Question | None = None  # what the machine asks a person
     wire: Wire | None = None  # of the print at hand
     still: float | None = None  # seconds for which a print has not moved on
+    spools: tuple[Spool, ...] | None = None  # as last told, also while it is away; None where the machine does not tell
 
 
 class Registry:

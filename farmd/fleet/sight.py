@@ -7,6 +7,7 @@ stands still.
 from datetime import datetime
 
 from drivers.contract import Phase, Question, Snapshot
+from farmd.domain.spools import Spool
 from farmd.fleet.registry import Live
 
 STALLED_AFTER = 900.0
@@ -28,8 +29,8 @@ class StallWatch:
         return now - self._since if snapshot.phase is Phase.PRINTING else None
 
 
-def sight(snapshot: Snapshot, at: datetime, *, still: float | None) -> Live:
-    """What is shown of a printer."""
+def sight(snapshot: Snapshot, at: datetime, *, still: float | None, before: Live) -> Live:
+    """What is shown of a printer; `before` was shown last."""
     attention = []
     if snapshot.phase is Phase.ERROR:
         attention.append({"code": "printer_error", "detail": snapshot.message or "the printer stopped itself; look at it"})
@@ -58,6 +59,17 @@ def sight(snapshot: Snapshot, at: datetime, *, still: float | None) -> Live:
         question=snapshot.question,
         wire=snapshot.wire,
         still=still,
+        spools=_spools(snapshot, before),
+    )
+
+
+def _spools(snapshot: Snapshot, before: Live) -> tuple[Spool, ...] | None:
+    """What is loaded. Nothing is changed on a spool by a link that is lost."""
+    if snapshot.spools is None:
+        return before.spools if snapshot.phase is Phase.OFFLINE else None
+    return tuple(
+        Spool(each.slot, each.material or None, each.color.lower() if each.color else None, each.remaining)
+        for each in snapshot.spools
     )
 
 

@@ -107,7 +107,8 @@ class Supervisor:
             self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
         self._traces.look(snapshot)
         still = self._stall.look(snapshot, now)
-        self._registry.see(self.settings.id, sight(snapshot, self._world.now(), still=still))
+        shown = self._registry.live(self.settings.id)
+        self._registry.see(self.settings.id, sight(snapshot, self._world.now(), still=still, before=shown))
         self._bell.ring()
 
     def _unreachable(self, error: Exception) -> None:
@@ -117,8 +118,9 @@ class Supervisor:
         self._traces.lost()
         code = "bad_key" if isinstance(error, Unauthorized) else "unreachable"
         attention = ({"code": code, "detail": str(error)},)
-        last = self._registry.live(self.settings.id).last_seen
-        self._registry.see(self.settings.id, Live(message=str(error), attention=attention, last_seen=last))
+        last = self._registry.live(self.settings.id)
+        away = Live(message=str(error), attention=attention, last_seen=last.last_seen, spools=last.spools)
+        self._registry.see(self.settings.id, away)
         self._log.warning("printer.unreachable", error=str(error))
         self._bell.ring()
 

@@ -19,7 +19,7 @@ from farmd.store.work_lists import Connection, attempts_of
 
 Waits = dict[str, str]
 _SHAPE = frozenset({"volume", "profile", "nozzle", "not_sliced"})
-_FILAMENT = frozenset({"material", "color"})
+_FILAMENT = frozenset({"material", "color", "spool"})
 
 
 def why(connection: Connection, registry: Registry, job_id: str, now: datetime) -> dict[str, Any]:

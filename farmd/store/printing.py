@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
+from farmd.domain.spools import Spool, mismatch, same_word
 from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
@@ -63,8 +64,18 @@ def stale_files(connection: Connection, printer_id: str, before: datetime) -> Se
     return connection.execute(query).mappings().all()
 
 
-def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -> str:
-    """Bind a waiting plate to a printer with a clear bed; returns the attempt's id (= `token`). Raises `NotAssignable`."""
+def assign(
+    tx: Tx,
+    plate_id: str,
+    printer_id: str,
+    class_key: str,
+    token: str,
+    *,
+    slot: str | None = None,
+    spools: Sequence[Spool] | None = None,
+) -> str:
+    """Bind a waiting plate to a printer with a clear bed and the right filament, fed from `slot` of the `spools` its machine tells
+    of; returns the attempt's id (= `token`). Raises `NotAssignable`."""
     plate, printer = get(tx.connection, t.plates, plate_id), get(tx.connection, t.printers, printer_id)
     job = get(tx.connection, t.jobs, plate["job_id"])
     order = get(tx.connection, t.orders, plate["order_id"])
@@ -72,6 +83,8 @@ def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -
     wanted = not order["cancelled_at"] and not order["hold"] and JobState(job["state"]) in PRINTABLE
     if plate["state"] != "WAITING" or not usable or not wanted:
         raise NotAssignable(f"plate {plate_id} cannot go to {printer_id} now")
+    if wrong := _wrong_filament(printer, job, slot, spools):
+        raise NotAssignable(f"plate {plate_id} cannot go to {printer_id} now: {wrong}")
     live = select(t.attempts.c.id).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(ATTEMPT_LIVE))
     if tx.connection.execute(live).first() is not None:
         raise NotAssignable(f"{printer_id} is taken")
@@ -87,6 +100,7 @@ def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -
         copies=plate["copies"],
         state=AttemptState.ASSIGNED.value,
         artifact=artifact["key"],
+        slot=slot,
         estimate_seconds=artifact["seconds"],
         cancel_wanted=False,
         wish="",
@@ -97,6 +111,16 @@ def assign(tx: Tx, plate_id: str, printer_id: str, class_key: str, token: str) -
     change(tx, t.plates, plate, state="ACTIVE")
     tx.wake("attempts")
     return token
+
+
+def _wrong_filament(printer: Row, job: Row, slot: str | None, spools: Sequence[Spool] | None) -> str | None:
+    """What is wrong with the filament a print of this job would get; None when it is the right one. Where the machine tells what
+    is loaded it is believed, and nobody's word against it."""
+    if slot is not None or spools is not None:
+        return mismatch(slot, spools, job["material"], job["color"])
+    if same_word(printer["material"], job["material"]) and same_word(printer["color"], job["color"]):
+        return None
+    return f"{printer['material']} {printer['color']} is loaded, the job needs {job['material']} {job['color']}"
 
 
 def set_bed(tx: Tx, printer_id: str, bed: Bed, note: str | None) -> None:
@@ -123,15 +147,15 @@ def uploaded(tx: Tx, attempt: Row, path: str, size: int) -> Row:
     return advance_attempt(tx, attempt, AttemptSignal.UPLOADED, remote_path=path, remote_size=size)
 
 
-def start_sent(tx: Tx, attempt: Row) -> Row:
+def start_sent(tx: Tx, attempt: Row, spools: Sequence[Spool] | None = None) -> Row:
     """Commit this *before* the start command leaves: from here on the bed is dirty and an idle printer proves nothing. Raises
-    `StartWithheld` when the bed, the filament or the printer's use changed since the plate was assigned."""
+    `StartWithheld` when the bed, the filament (`spools`, where the machine tells them) or the printer's use changed since the plate
+    was assigned."""
     printer, job = get(tx.connection, t.printers, attempt["printer_id"]), get(tx.connection, t.jobs, attempt["job_id"])
     if printer["bed"] != Bed.CLEAR:
         raise StartWithheld(f"the bed of {printer['id']} is {printer['bed']}: {printer['bed_note']}")
-    loaded, needed = (printer["material"], printer["color"]), (job["material"], job["color"])
-    if [(word or "").casefold() for word in loaded] != [word.casefold() for word in needed]:
-        raise StartWithheld(f"{printer['id']} has {loaded[0]} {loaded[1]} loaded now, the job needs {needed[0]} {needed[1]}")
+    if wrong := _wrong_filament(printer, job, attempt["slot"], spools):
+        raise StartWithheld(f"the filament of {printer['id']} was changed: {wrong}")
     if not printer["enabled"] or printer["quarantined"]:
         raise StartWithheld(f"{printer['id']} was taken out of use")
     if hold := get(tx.connection, t.orders, attempt["order_id"])["hold"]:

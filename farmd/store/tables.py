@@ -174,7 +174,8 @@ class Plate(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """One plate on one printer, once. The id is the token in the remote file's name."""
+    """One plate on one printer, once. The id is the token in the remote file's name; `slot` is the place of the spool it is fed
+    from, where the machine has several."""
 
     __tablename__ = "attempts"
     __table_args__ = (
@@ -203,6 +204,7 @@ class Attempt(SQLModel, table=True):
     copies: int
     state: str
     artifact: str
+    slot: str | None = None
     remote_path: str | None = None
     remote_size: int | None = None
     estimate_seconds: int = 0

@@ -4,7 +4,7 @@ Beside `store.printing`, which writes what machines do. Every command is one tra
 changes anything; none of them talks to a printer, they leave wishes that the fleet fulfils.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -15,6 +15,7 @@ from farmd.domain.catalog import Problem
 from farmd.domain.lifecycle import AttemptState, JobSignal, JobState
 from farmd.domain.reconcile import Wish
 from farmd.domain.refusals import NotNow, Unacceptable
+from farmd.domain.spools import Spool, loaded, same_word
 from farmd.store import printing, sales
 from farmd.store import tables as t
 from farmd.store.engine import Tx
@@ -214,10 +215,21 @@ def disable_printer(tx: Tx, printer_id: str) -> None:
     tx.wake("printers")
 
 
-def load_printer(tx: Tx, printer_id: str, **loaded: str | None) -> None:
-    """Note the `material` and/or `color` a person put in; None is an empty machine. Raises `Missing`."""
-    change(tx, t.printers, get(tx.connection, t.printers, printer_id), **loaded)
+def load_printer(tx: Tx, printer_id: str, spools: Sequence[Spool] | None = None, **said: str | None) -> None:
+    """Note the `material` and/or `color` a person put in; None is an empty machine. Raises `Missing`; `NotNow` when the machine
+    tells its `spools` itself and none of them is what was said."""
+    if spools is not None and not any(_as_said(spool, said) for spool in spools):
+        detail = (
+            f"{printer_id} tells itself what is loaded ({loaded(spools)}); change the spool, or what the machine's own screen says"
+        )
+        raise NotNow("machine_tells", detail)
+    change(tx, t.printers, get(tx.connection, t.printers, printer_id), **said)
     tx.wake("printers")
+
+
+def _as_said(spool: Spool, said: Mapping[str, str | None]) -> bool:
+    known = {"material": spool.material, "color": spool.color}
+    return all(word is not None and same_word(known[key], word) for key, word in said.items())
 
 
 def register_printers(tx: Tx, settings: Settings) -> None:

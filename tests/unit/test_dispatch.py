@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from farmd.domain.dispatch import PlateView, PrinterView, assign, fits, index, place_in_queue, refusals
+from farmd.domain.spools import Spool
 from farmd.fleet.offers import plate_views, printer_views
 from farmd.fleet.registry import Live
 from farmd.store import printing
@@ -151,6 +152,31 @@ def test_a_printer_that_holds_an_attempt_or_finished_one_is_shown_so(tmp_path):
         farm.rooms.registry.see("mk3-01", Live("finished", True))
         plates, printers = await offers(farm)
         assert [refusal.rule for refusal in refusals(plates[0], printers["mk3-01"])] == ["bed"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_decision_on_stale_facts_about_the_filament_is_not_written(tmp_path):
+    async def scenario(farm):
+        job_id = await farm.store.write(lambda tx: making.queued(tx, 1))
+        await ready(farm, "mk3-01", "mk3-02")
+        (plate,) = (await farm.store.read(lambda connection: plates_of(connection, [job_id])))[job_id]
+        black, red = Spool("ams-0-0", "PLA", making.BLACK), Spool("ams-0-1", "PLA", "#ff0000")
+
+        async def assigned(printer_id, **fed):
+            return await farm.store.write(lambda tx: printing.assign(tx, plate["id"], printer_id, making.CLASS, "att-1", **fed))
+
+        with pytest.raises(printing.NotAssignable, match=r"PLA #ff0000 is loaded, the job needs PLA #1a1a1a"):
+            await assigned("mk3-02")
+        for fed in (
+            {"slot": "ams-0-0", "spools": (red,)},
+            {"slot": "ams-0-1", "spools": (black, red)},
+            {"slot": "ams-0-0", "spools": None},
+            {"slot": None, "spools": (black,)},
+        ):
+            with pytest.raises(printing.NotAssignable):
+                await assigned("mk3-01", **fed)
+        assert await assigned("mk3-02", slot="ams-0-0", spools=(black, red)) == "att-1"
 
     run(tmp_path, scenario)
 

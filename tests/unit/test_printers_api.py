@@ -9,6 +9,7 @@ import pytest
 
 from drivers.contract import Question, Wire
 from farmd.domain.lifecycle import AttemptSignal
+from farmd.domain.spools import Spool
 from farmd.fleet.registry import Live
 from farmd.store import printing
 from farmd.store import tables as t
@@ -186,6 +187,42 @@ def test_filament_is_noted_and_only_what_is_sent_changes(tmp_path):
         answer = await farm.operator.patch("/api/printers/mk3-01", json={"color": "#FF0000"})
         assert (answer.status_code, answer.json()["material"], answer.json()["color"]) == (200, "PLA", "#ff0000")
         assert (await farm.operator.patch("/api/printers/mk3-01", json={"material": None})).json()["material"] is None
+
+    run(tmp_path, scenario)
+
+
+AMS = (Spool("ams-0-0", "PLA", "#1a1a1a", 0.4), Spool("ams-0-1", "PETG", "#ff0000"), Spool("ams-0-2", None, None))
+
+
+def test_a_printer_that_tells_what_is_loaded_is_not_contradicted(tmp_path):
+    async def scenario(farm):
+        assert (await show(farm))["spools"] is None
+        farm.rooms.registry.see("mk3-01", Live("idle", True, spools=AMS))
+        shown = await show(farm)
+        assert shown["spools"][0] == {"slot": "ams-0-0", "material": "PLA", "color": "#1a1a1a", "remaining": 0.4}
+        assert shown["spools"][2] == {"slot": "ams-0-2", "material": None, "color": None, "remaining": None}
+        for body in ({"material": "ABS"}, {"material": "PLA", "color": "#ff0000"}, {"color": None}):
+            answer = await farm.operator.patch("/api/printers/mk3-01", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (409, "machine_tells")
+            assert "slot ams-0-1 PETG #ff0000, slot ams-0-2 unknown filament" in answer.json()["detail"]
+            assert await show(farm) == shown
+        answer = await farm.operator.patch("/api/printers/mk3-01", json={"material": "petg", "color": "#FF0000"})
+        assert (answer.status_code, answer.json()["material"], answer.json()["color"]) == (200, "petg", "#ff0000")
+        farm.rooms.registry.see("mk3-01", Live("idle", True, spools=AMS[:1]))
+        assert ((await show(farm))["material"], (await show(farm))["color"]) == ("PLA", "#1a1a1a")
+        farm.rooms.registry.see("mk3-01", Live("idle", True, spools=()))
+        assert ((await show(farm))["material"], (await show(farm))["spools"]) == (None, [])
+
+    run(tmp_path, scenario)
+
+
+def test_the_dashboard_shows_every_spool(tmp_path):
+    async def scenario(farm):
+        farm.rooms.registry.see("mk3-01", Live("idle", True, spools=AMS))
+        page = " ".join((await farm.operator.get("/")).text.split())
+        assert "PETG" in page
+        assert "#1a1a1a 40 %" in page
+        assert "unknown filament" in page
 
     run(tmp_path, scenario)
 

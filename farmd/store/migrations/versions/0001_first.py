@@ -439,6 +439,7 @@ def upgrade() -> None:
         sa.Column("copies", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("artifact", sa.String(), nullable=False),
+        sa.Column("slot", sa.String(), nullable=True),
         sa.Column("remote_path", sa.String(), nullable=True),
         sa.Column("remote_size", sa.Integer(), nullable=True),
         sa.Column("estimate_seconds", sa.Integer(), nullable=False),
