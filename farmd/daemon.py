@@ -36,7 +36,7 @@ from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.pipeline.validate import validate_model
 from farmd.pipeline.worker import Worker
 from farmd.shipped import shipped_config
-from farmd.store import making, retention
+from farmd.store import making, restored, retention
 from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
 from farmd.store.files import sweep_incoming
 from farmd.store.schema import upgrade
@@ -106,6 +106,8 @@ async def _run(settings: Settings, reload: Callable[[], Settings] | None) -> Non
     store = await _open_store(settings, world)
     await asyncio.to_thread(sweep_incoming, settings.files)
     try:
+        if (mark := await store.write(restored.distrust)) is not None:
+            log.warning("farmd.restored", made_at=str(mark.made_at), cure="look at every printer, then clear its bed")
         farm = _build(settings, store, world)
         await _live(farm, settings, listener, reload)
     finally:

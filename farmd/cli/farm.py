@@ -1,4 +1,4 @@
-"""The commands that start something or look at everything: `run`, `demo`, `doctor`, `virtual`.
+"""The commands that start something or look at everything: `run`, `demo`, `doctor`, `virtual`, `backup`, `restore`.
 
 Only their options stand here. What they do is imported when they are called, because it brings the whole farm with it and
 `farmd orders list` shall answer at once.
@@ -49,6 +49,26 @@ def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
     from farmd.cli.doctor import examine
 
     raise typer.Exit(examine(config, as_json=as_json))
+
+
+@app.command(epilog="Example: farmd backup /media/stick/farm-2026-11-26.tar.gz")
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not exist yet.")], config: ConfigFile = None
+) -> None:
+    """Write the whole farm into one file, also while the daemon runs: the store, the models, and plates still to be printed."""
+    from farmd.cli.backup import make
+
+    make(settings_of(config), file)
+
+
+@app.command(epilog="Example: farmd restore /media/stick/farm-2026-11-26.tar.gz")
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What farmd backup wrote.")], config: ConfigFile = None
+) -> None:
+    """Make the farm of a backup, where no farm is, and say what to do next. Printers are only trusted again once you looked."""
+    from farmd.cli.backup import bring_back
+
+    bring_back(settings_of(config), file)
 
 
 @app.command(epilog="Example: farmd virtual --octoprint 3 --speed 100 --write printers.toml")

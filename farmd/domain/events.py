@@ -33,6 +33,7 @@ EVENT_TYPES = (
     "printer.attention",
     "printer.bed_cleared",
     "printer.foreign_print",
+    "farm.restored",
 )
 """Everything a webhook may subscribe to, besides `*` and prefixes such as `order.*`."""
 

@@ -141,11 +141,11 @@ ATTEMPT_MOVES: dict[tuple[AttemptState, AttemptSignal], AttemptState] = {
     **{(state, _T.SUCCEED): _A.SUCCEEDED for state in (*_ON_MACHINE, _A.UNKNOWN)},
     **{(state, _T.FAIL): _A.FAILED for state in (*_BEFORE_START, *_ON_MACHINE, _A.UNKNOWN)},
     **{(state, _T.CANCEL): _A.CANCELLED for state in (*_BEFORE_START, *_ON_MACHINE, _A.UNKNOWN)},
-    **{(state, _T.LOSE): _A.UNKNOWN for state in _ON_MACHINE},
+    **{(state, _T.LOSE): _A.UNKNOWN for state in (*_BEFORE_START, *_ON_MACHINE)},
 }
 
 ATTEMPT_BEFORE_START = frozenset(_BEFORE_START)
-"""An attempt whose start command has certainly not left."""
+"""An attempt whose start command has certainly not left, unless its row came out of a backup."""
 ATTEMPT_LIVE = frozenset({*_BEFORE_START, *_ON_MACHINE})
 """An attempt that holds its printer."""
 ATTEMPT_UNSETTLED = ATTEMPT_LIVE | {_A.UNKNOWN}

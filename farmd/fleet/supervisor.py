@@ -58,6 +58,7 @@ class Supervisor:
         self._snapshot: Snapshot | None = None
         self._since = world.monotonic()
         self._asked: dict[str, _Asked] = {}
+        self._in_doubt = True  # until it was seen once
         self._stall = StallWatch()
         self._traces = Traces()
         self._bell = store.watch("attempts")
@@ -162,7 +163,15 @@ class Supervisor:
                 continue  # the rows are not what they were
             if not row:
                 await self._mind_strangers(unknown)
+            await self._seen_again()
             return LOOK_SOON if attempts else LOOK_AGAIN
+
+    async def _seen_again(self) -> None:
+        """After a restore no bed of a machine may be cleared that has not been seen and judged, as it was by now."""
+        if self._in_doubt and self._snapshot is not None and self._snapshot.phase is not Phase.OFFLINE:
+            if await self._store.read(lambda c: printing.unseen(c, self.settings.id)):
+                await self._store.write(lambda tx: printing.seen(tx, self.settings.id))
+            self._in_doubt = False
 
     async def _move_one(self, attempts: Sequence[Row]) -> bool:
         """Take the first step that changes something. The attempt that holds the printer comes first: only when it has let go may

@@ -70,6 +70,9 @@ class StripePayments:
         if amount % coin:
             step = f"{to_text(coin, order['currency'])} {order['currency']}"
             raise Unacceptable("invalid", [Problem("/amount", f"a card can be given back whole steps of {step} only")])
+        if till.unlooked(tx.connection, order["id"]):
+            why = "a backup was restored, and Stripe has not said yet what was given back since"
+            raise NotNow("payment_not_seen", f"order {order['id']}: {why}; ask again in a minute")
         account = Account(tx, order)
         paid = [row for row in account.checkouts if row["state"] == CheckoutState.PAID]
         left = {row["id"]: self._ledger.keepable(account, row) for row in paid}

@@ -18,6 +18,11 @@ def geometry_file(files: Path, sha: str) -> Path:
     return files / "geometry" / sha
 
 
+def sliced_files(files: Path, key: str) -> tuple[Path, Path]:
+    """A sliced plate of the pipeline's cache: its G-code, and what is known of it."""
+    return files / "sliced" / f"{key}.gcode", files / "sliced" / f"{key}.json"
+
+
 def incoming_file(files: Path, name: str) -> Path:
     """Where an upload grows; its folder is made."""
     folder = files / "incoming"
@@ -31,11 +36,16 @@ def settle(source: Path, target: Path) -> None:
     with source.open("rb") as file:
         os.fsync(file.fileno())
     source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def sweep_incoming(files: Path) -> int:

@@ -15,13 +15,16 @@ from farmd.store.rows import Row
 from farmd.store.views import iso
 
 
-def emit(tx: Tx, event: str, *, order_id: str | None = None, once: str | None = None, **data: Any) -> None:
+def emit(
+    tx: Tx, event: str, *, order_id: str | None = None, once: str | None = None, sequence: int | None = None, **data: Any
+) -> None:
     """Append an event. `once` names a fact that may be told a single time; a second emit of it is an error of the caller and
-    fails the transaction."""
+    fails the transaction. `sequence` leaves out the numbers up to its own."""
     at = tx.world.now()
     body = ({"orderId": order_id} if order_id else {}) | data
-    statement = insert(t.events).values(type=event, order_id=order_id, once=once, data=body, at=at).returning(t.events.c.sequence)
-    sequence = tx.connection.execute(statement).scalar_one()
+    known = {"type": event, "order_id": order_id, "once": once, "data": body, "at": at}
+    numbered = known if sequence is None else known | {"sequence": sequence}
+    sequence = tx.connection.execute(insert(t.events).values(numbered).returning(t.events.c.sequence)).scalar_one()
     listeners = [row for row in _listeners(tx) if any(matches(pattern, event) for pattern in row["events"])]
     if listeners:
         text = render(event, sequence, iso(at), body)

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptSignal, AttemptState, JobSignal, JobState
 from farmd.domain.spools import Spool, mismatch, same_word
@@ -20,6 +20,8 @@ from farmd.store.rows import Row, add, change, find, get
 from farmd.store.transitions import advance_attempt, advance_job, clear_attention, raise_attention
 
 MAX_PLATE_FAILURES = 3
+UNSEEN = "unseen:"
+"""Begins the key in `meta` that says of a printer: nobody has seen it since the store was restored from a backup."""
 QUARANTINE_AFTER = 2
 PRINTABLE = frozenset({JobState.QUEUED, JobState.PRINTING, JobState.POST_PROCESSING})
 
@@ -132,14 +134,26 @@ def set_bed(tx: Tx, printer_id: str, bed: Bed, note: str | None) -> None:
 
 
 def clear_bed(tx: Tx, printer_id: str, by: str) -> None:
-    """A person looked and the bed is empty. Raises `Missing`; `NotAssignable` while a print of ours is on the machine."""
+    """A person looked and the bed is empty. Raises `Missing`; `NotAssignable` while a print of ours is, or may be, on it."""
     on_machine = (AttemptState.STARTING, AttemptState.PRINTING, AttemptState.PAUSED)
     busy = select(t.attempts.c.id).where(t.attempts.c.printer_id == printer_id, t.attempts.c.state.in_(on_machine))
     attempt = tx.connection.execute(busy).scalar()
     if attempt is not None:
         raise NotAssignable(f"{printer_id} is printing {attempt}; its bed cannot be clear")
+    if unseen(tx.connection, printer_id):
+        raise NotAssignable(f"{printer_id} did not answer since a backup was restored: let farmd see what it does, then look again")
     set_bed(tx, printer_id, Bed.CLEAR, f"confirmed by {by}")
     emit(tx, "printer.bed_cleared", printerId=printer_id)
+
+
+def unseen(connection: Connection, printer_id: str) -> bool:
+    """Whether a backup was restored and this machine has not been seen since."""
+    return find(connection, t.meta, f"{UNSEEN}{printer_id}") is not None
+
+
+def seen(tx: Tx, printer_id: str) -> None:
+    """The machine was seen, and every attempt that may be on it was asked about."""
+    tx.connection.execute(delete(t.meta).where(t.meta.c.key == f"{UNSEEN}{printer_id}"))
 
 
 def uploaded(tx: Tx, attempt: Row, path: str, size: int) -> Row:

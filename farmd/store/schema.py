@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from farmd.store.engine import StoreFailed
+from farmd.store.files import sync_folder
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -23,6 +24,10 @@ _LOCK = 0x6661726D64  # "farmd", the advisory lock's number on PostgreSQL
 
 class SchemaTooNew(StoreFailed):
     """The store was last used by a newer farmd."""
+
+
+class StoreMissing(StoreFailed):
+    """There was a store here, and its file is gone or empty."""
 
 
 def migrations_config(connection: Connection | None = None) -> "Config":
@@ -37,10 +42,10 @@ def migrations_config(connection: Connection | None = None) -> "Config":
 
 def newest() -> str:
     """The revision this farmd works with."""
-    return _known()[-1]
+    return known_revisions()[-1]
 
 
-def _known() -> list[str]:
+def known_revisions() -> list[str]:
     """Every revision this farmd has a migration to, oldest first; the files are called after them."""
     known = sorted(file.name.partition("_")[0] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
     if not known:
@@ -70,33 +75,73 @@ def check(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine, to: str = "head") -> None:
-    """Create or migrate the store in one transaction. Raises `SchemaTooNew`, `StoreFailed`; then nothing was changed."""
+    """Create or migrate the store in one transaction. Raises `SchemaTooNew`, `StoreMissing`, `StoreFailed`; then nothing was
+    changed."""
     _make_folder(engine)
+    refuse_missing(engine)
     try:
         with engine.connect().execution_options(writer=True) as connection, connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
-            current = _stands_at(connection)
-            _refuse_newer(current)
-            if to == "head" and current == newest():
-                return
-            from alembic import command
-
-            command.upgrade(migrations_config(connection), to)
+            _migrate(connection, to)
     except SQLAlchemyError as error:
         raise StoreFailed(_explain(engine, error)) from error
+    if place := _file(engine):
+        note_store(place)
+
+
+def _migrate(connection: Connection, to: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+    current = _stands_at(connection)
+    _refuse_newer(current)
+    if to == "head" and current == newest():
+        return
+    from alembic import command
+
+    command.upgrade(migrations_config(connection), to)
+
+
+def refuse_missing(engine: Engine) -> None:
+    """Raise `StoreMissing` when a store was here and its file is gone or empty: an empty farm must not begin in its place."""
+    place = _file(engine)
+    if place is None or not _note_of(place).exists() or (place.is_file() and place.stat().st_size > 0):
+        return
+    raise StoreMissing(
+        f"the store {place} is {'empty' if place.exists() else 'gone'}, but a farm was here. Put it back, or restore a backup; "
+        f"only if you want to begin with an empty farm, delete {_note_of(place)}"
+    )
+
+
+def note_store(place: Path) -> None:
+    """Write down beside a store that it exists. Raises `StoreFailed`."""
+    note = _note_of(place)
+    if note.exists():
+        return
+    try:
+        note.write_text(f"{place.name} holds a farm. While this note is here, farmd begins no empty one if that file is missing.\n")
+        sync_folder(place.parent)
+    except OSError as error:
+        raise StoreFailed(f"{note} cannot be written: {error.strerror or error}") from error
+
+
+def _note_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.made")
+
+
+def _file(engine: Engine) -> Path | None:
+    """Where the store lies, if it is a file."""
+    return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
 
 
 def _make_folder(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite" and engine.url.database:
+    if place := _file(engine):
         try:
-            Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreFailed(f"cannot make the folder of the store: {error}") from error
 
 
 def _refuse_newer(current: str | None) -> None:
-    if current is not None and current not in _known():
+    if current is not None and current not in known_revisions():
         raise SchemaTooNew(
             f"the store was written by a newer farmd (revision {current}, this one knows up to {newest()}): "
             "install that version again, or restore a backup made before it"

@@ -19,6 +19,8 @@ from farmd.store.rows import Row, add, change, find, get
 
 WAITING_FOR_MONEY = (CheckoutState.WANTED, CheckoutState.OPEN, CheckoutState.PROCESSING)
 LONGEST_WAIT = 900.0
+DOUBTED = "money-doubted"
+"""The fact in `meta` when the rows about money were last found to be those of a backup."""
 TOPIC, INBOX = "till", "inbox"
 """Ring when there is something to ask the provider, and when it told something."""
 _calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
@@ -241,6 +243,30 @@ def hurry(tx: Tx, checkout_id: str) -> None:
 def close_call(tx: Tx, call: Row, state: str, error: str | None = None) -> None:
     """DONE, REFUSED, or DROPPED: not wanted any more, or not to be had at this time, which counts against nobody."""
     change(tx, t.payment_calls, call, state=state, error=error, done_at=tx.world.now())
+
+
+def doubt_requests(tx: Tx, since: datetime) -> None:
+    """The rows are those of an earlier moment: whatever was wanted then may have been done since, and its key may be forgotten, so
+    that each is looked for before it is asked for; and every checkout that could have changed since is looked at."""
+    now = tx.world.now()
+    wanted = update(t.payment_calls).where(_calls.state == "WANTED")
+    tx.connection.execute(wanted.values(tries=0, next_at=now, sent_at=func.coalesce(_calls.sent_at, since, type_=UtcDateTime())))
+    live = (CheckoutState.OPEN, CheckoutState.PROCESSING, CheckoutState.AUTHORIZED, CheckoutState.PAID)
+    told = select(_checkouts.id).where(_checkouts.state.in_([state.value for state in live]), _checkouts.session_id.is_not(None))
+    look_soon(tx, tx.connection.execute(told).scalars().all())
+    note(tx, DOUBTED, now.isoformat())
+
+
+def unlooked(connection: Connection, order_id: str) -> bool:
+    """Whether a backup was restored and the provider has not been asked since how this order's money stands."""
+    doubted = noted(connection, DOUBTED)
+    if doubted is None:
+        return False
+    then = datetime.fromisoformat(doubted)
+    looks = select(_checkouts.look_at, _checkouts.looks_failed).where(
+        _checkouts.order_id == order_id, _checkouts.look_at.is_not(None)
+    )
+    return any(look_at <= then or failed for look_at, failed in connection.execute(looks))
 
 
 def due(connection: Connection, now: datetime, busy: Collection[str], limit: int) -> dict[str, tuple[list[Row], list[Row]]]:
