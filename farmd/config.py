@@ -43,6 +43,15 @@ class SlicerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """The backups that farmd makes by itself; none when `every_hours` is 0."""
+
+    folder: Path = Path("backups")  # resolved: absolute
+    every_hours: float = 1.0
+    keep: int = 48
+
+
+@dataclass(frozen=True, slots=True)
 class StripeSettings:
     """How farmd speaks to Stripe. `api_base` None is Stripe itself."""
 
@@ -75,6 +84,7 @@ class Settings:
     unpaid_hours: float | None = None  # an order that is not paid by then is cancelled; None: never
     webhook_allow: tuple[str, ...] = ("127.0.0.1",)
     slicer: SlicerSettings = SlicerSettings()
+    backup: BackupSettings = BackupSettings()
     shipping_flat: int = 0  # minor units
     shipping_rules: tuple[ShippingRule, ...] = ()
     shipping_free_over: int | None = None  # minor units

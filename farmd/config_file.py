@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from farmd.config import PrinterSettings, Settings, SlicerSettings, StripeSettings
+from farmd.config import BackupSettings, PrinterSettings, Settings, SlicerSettings, StripeSettings
 from farmd.config_error import ConfigError
 from farmd.config_lines import KeyPath, key_lines
 from farmd.config_models import Document, Printer, Stripe
@@ -216,6 +216,7 @@ def _settings(document: Document, file: Path) -> Settings:
         unpaid_hours=_unpaid_hours(document),
         webhook_allow=tuple(document.webhooks.allow),
         slicer=SlicerSettings(slicer.engine, _command(slicer.command, directory), slicer.workers, slicer.cache_bytes),
+        backup=_backup(document, directory),
         shipping_flat=to_minor(document.shipping.flat, document.farm.currency),
         shipping_rules=shipping_rules(document),
         shipping_free_over=free_over(document),
@@ -242,6 +243,14 @@ def _unpaid_hours(document: Document) -> float | None:
 def _store_url(url: str, directory: Path) -> str:
     prefix = "sqlite:///"
     return f"{prefix}{directory / url.removeprefix(prefix)}" if url.startswith(prefix) else url
+
+
+def _backup(document: Document, directory: Path) -> BackupSettings:
+    """Where nothing is said, beside the store: its folder is the one that farmd may write to."""
+    section = document.backup
+    url = _store_url(document.store.url, directory)
+    data = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else directory / document.store.files
+    return BackupSettings(directory / section.folder if section.folder else data / "backups", section.every_hours, section.keep)
 
 
 def _command(command: str, directory: Path) -> str:

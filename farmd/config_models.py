@@ -152,6 +152,12 @@ class Slicer(Section):
     profiles: Words | None = None
 
 
+class Backup(Section):
+    folder: Words | None = None
+    every_hours: Annotated[float, Field(ge=0, le=168)] = 1.0
+    keep: Annotated[int, Field(ge=2, le=10_000)] = 48
+
+
 class ShippingRule(Section):
     countries: Annotated[list[Country], AfterValidator(_check_countries)] | None = None
     max_weight_g: Annotated[int, Field(ge=0)] | None = None
@@ -213,6 +219,7 @@ class Document(Section):
     payments: Payments = Payments()
     webhooks: Webhooks = Webhooks()
     slicer: Slicer = Slicer()
+    backup: Backup = Backup()
     shipping: Shipping = Shipping()
     tax: Tax = Tax()
     printers: list[Printer] = []

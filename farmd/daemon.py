@@ -15,6 +15,8 @@ import structlog
 import uvicorn
 
 from farmd.api.app import Rooms, create_app
+from farmd.backups.hourly import TICK, Backups
+from farmd.backups.migrating import bring_up_to_date, cure
 from farmd.config import Settings
 from farmd.dashboard import pages
 from farmd.domain.ports import World
@@ -37,9 +39,8 @@ from farmd.pipeline.validate import validate_model
 from farmd.pipeline.worker import Worker
 from farmd.shipped import shipped_config
 from farmd.store import making, restored, retention
-from farmd.store.engine import Store, StoreFailed, open_engine, quick_check
+from farmd.store.engine import Store, StoreDamaged, StoreFailed, open_engine, quick_check
 from farmd.store.files import sweep_incoming
-from farmd.store.schema import upgrade
 from farmd.store.till import unfinished as unfinished_orders
 from farmd.timers import Timers
 from farmd.world import SystemWorld
@@ -63,6 +64,7 @@ class _Farm:
     dispatcher: Dispatcher
     courier: Courier
     feed: Feed
+    backups: Backups | None
     timers: Timers
     server: uvicorn.Server
 
@@ -138,7 +140,10 @@ async def _open_store(settings: Settings, world: World) -> Store:
     try:
         path = Path(settings.store_url.removeprefix("sqlite:///")) if settings.store_url.startswith("sqlite") else None
         await asyncio.to_thread(quick_check, engine, path)
-        await asyncio.to_thread(upgrade, engine)
+        await asyncio.to_thread(bring_up_to_date, settings, engine, world.now())
+    except StoreDamaged as error:
+        engine.dispose()
+        raise CannotStart(f"{error}. {cure(settings)}") from error
     except StoreFailed as error:
         engine.dispose()
         raise CannotStart(str(error)) from error
@@ -164,6 +169,8 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         raise CannotStart(str(error)) from error
     fleet = Fleet(store, world, registry, Staging(slices_folder), load_factories(), settings.machines)
     feed = Feed(store)
+    hourly = settings.backup.every_hours > 0 and settings.store_url.startswith("sqlite:///")
+    backups = Backups(settings, world) if hourly else None
     rooms = Rooms(
         settings=settings,
         store=store,
@@ -174,6 +181,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         ready=fleet.supervised,
         payments=payments.provider,
         desk=payments.stripe,
+        backups=backups,
     )
     return _Farm(
         world=world,
@@ -185,6 +193,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         dispatcher=Dispatcher(store, world, registry),
         courier=Courier(store, world, policy),
         feed=feed,
+        backups=backups,
         timers=Timers(),
         server=_server(rooms),
     )
@@ -254,6 +263,8 @@ def _set_timers(farm: _Farm, settings: Settings) -> None:
         timers.every(desk.sweep_seconds, "sweep", desk.sweep.round, at_once=True)
     if hours is not None:
         timers.every(300, "unpaid", lambda: expire_unpaid(farm.store, farm.world, farm.payments.provider, hours), at_once=True)
+    if farm.backups is not None:
+        timers.every(TICK, "backup", farm.backups.tick)
     timers.start()
 
 

@@ -5,6 +5,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,6 +19,7 @@ from farmd.api.rooms import Rooms
 from farmd.domain.lifecycle import AttemptState, JobState, OrderStatus
 from farmd.store.engine import StoreFailed
 from farmd.store.figures import Figures, alive, figures
+from farmd.store.views import iso
 
 router = APIRouter(tags=["health"])
 PATIENCE = 5.0  # seconds in which a healthy store answers
@@ -41,7 +43,14 @@ async def readyz(request: Request) -> Response:
         raise _not_ready("store", str(error) or f"the store did not answer within {PATIENCE:g} seconds") from error
     if not rooms.ready():
         raise _not_ready("printers", "not every printer has its supervisor yet")
-    return answer(200, {"status": "ready"})
+    return answer(200, {"status": "ready"} | await asyncio.to_thread(_backups, rooms))
+
+
+def _backups(rooms: Rooms) -> dict[str, Any]:
+    """Whether the backups still work. One that fails does not make a farm unready: orders are taken and printed all the same."""
+    if rooms.backups is None:
+        return {}
+    return {"backup": {"lastSuccess": iso(rooms.backups.last_success), "failure": rooms.backups.failure}}
 
 
 def _not_ready(part: str, detail: str) -> Problem:
@@ -79,6 +88,19 @@ class _Farm(Collector):
         failures = CounterMetricFamily("farmd_store_commit_failures", "Commits the store did not take since the start")
         failures.add_metric([], self._rooms.store.commit_failures)
         yield failures
+        yield from self._backups()
+
+    def _backups(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """When a backup was last made; 0 before the first, so that an alarm on its age rings for a farm that never made one."""
+        if (backups := self._rooms.backups) is None:
+            return
+        last = backups.last_success
+        made = GaugeMetricFamily("farmd_backup_last_success_timestamp_seconds", "When the newest backup was made")
+        made.add_metric([], last.timestamp() if last else 0.0)
+        yield made
+        failed = CounterMetricFamily("farmd_backup_failures", "Backups that failed since the start")
+        failed.add_metric([], backups.failures)
+        yield failed
 
     def _prints(self) -> Iterator[GaugeMetricFamily]:
         """What is on the machines now; a series ends with its print."""

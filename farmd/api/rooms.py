@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from farmd.backups.hourly import Backups
 from farmd.config import Settings
 from farmd.domain.model import ModelReport
 from farmd.domain.ports import World
@@ -17,7 +18,8 @@ from farmd.store.engine import Store
 @dataclass
 class Rooms:
     """The rooms below. `validate` is `farmd.pipeline.validate.validate_model`; `ready` says whether every printer has
-    its supervisor; `payments` must be the provider that the settings name, `desk` what works for Stripe."""
+    its supervisor; `payments` must be the provider that the settings name, `desk` what works for Stripe.
+    `backups` is None where none are made by the clock."""
 
     settings: Settings
     store: Store
@@ -28,3 +30,4 @@ class Rooms:
     ready: Callable[[], bool] = lambda: True
     payments: Provider = field(default_factory=ManualPayments)
     desk: StripeDesk | None = None
+    backups: Backups | None = None

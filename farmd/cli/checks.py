@@ -9,8 +9,10 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from farmd.backups.hourly import kept_backups
 from farmd.config import PrinterSettings, Settings
 from farmd.domain.model import Size
 from farmd.domain.slicing import PrinterClass, SliceOptions, SliceRejected
@@ -19,6 +21,7 @@ from farmd.pipeline.profiles import ProfileError, Profiles, load_profiles
 from farmd.pipeline.slicers.prusa import PrusaSlicer
 from farmd.store.engine import StoreFailed, open_engine, quick_check
 from farmd.store.schema import check, newest, revision
+from farmd.world import SystemWorld
 
 FREE_BYTES = 1_000_000_000
 EXAMINE_SECONDS = 60.0
@@ -56,6 +59,26 @@ async def check_store(settings: Settings) -> AsyncIterator[Finding]:
         free = shutil.disk_usage(where).free
         cure = "" if free >= FREE_BYTES else ": free at least 1 GB, or farmd will refuse work half-way"
         yield Finding("store", f"disk for {name}", free >= FREE_BYTES, f"{free / 1e9:.1f} GB free{cure}")
+
+
+async def check_backups(settings: Settings) -> AsyncIterator[Finding]:
+    """Where backups go, and how old the newest is."""
+    folder, every = settings.backup.folder, timedelta(hours=settings.backup.every_hours)
+    if not every or not settings.store_url.startswith("sqlite:///"):
+        yield Finding("backup", "hourly", True, "none are made by the clock: farmd backup FILE makes one")
+        return
+    place = _writable(folder) if folder.exists() else _can_be_made(folder)
+    beside = _existing(folder).stat().st_dev == _existing(settings.files).stat().st_dev
+    words = f"{folder} can be written" + ("; it is on the farm's own disk: carry backups elsewhere" if beside else "")
+    yield Finding("backup", "folder", place is None, place or words)
+    if not (kept := kept_backups(folder)):
+        yield Finding("backup", "newest", True, "none yet: the daemon makes the first within a minute or two")
+        return
+    made_at, file = kept[0]
+    age = SystemWorld().now() - made_at
+    old = age > 2 * every + timedelta(minutes=30)
+    cure = ": if farmd ran meanwhile, its log says why (backup.failed)" if old else ""
+    yield Finding("backup", "newest", not old, f"{file.name}, {age.total_seconds() / 3600:.1f} hours old{cure}")
 
 
 def _existing(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from farmd.cli.checks import (
     Finding,
+    check_backups,
     check_door,
     check_payments,
     check_printer,
@@ -26,7 +27,7 @@ from farmd.config import Settings
 from farmd.config_error import ConfigError
 from farmd.config_file import locate
 
-ROUND = (check_store, check_door, check_slicer, check_profiles, check_payments)
+ROUND = (check_store, check_backups, check_door, check_slicer, check_profiles, check_payments)
 
 
 def examine(config: Path | None, *, as_json: bool) -> int:

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from farmd.backups.migrating import bring_up_to_date
 from farmd.cli.complaint import Complaint
 from farmd.config import Settings
 from farmd.store import keys
 from farmd.store.engine import Conflict, Engine, Store, StoreFailed, open_engine
 from farmd.store.rows import Missing, Row
-from farmd.store.schema import upgrade
 from farmd.world import SystemWorld
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def _on_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
     engine = _engine(settings)
     try:
-        upgrade(engine)
+        bring_up_to_date(settings, engine, SystemWorld().now())
         return asyncio.run(with_store())
     except Missing:
         raise Complaint("there is no such key; `farmd keys list` shows those there are") from None

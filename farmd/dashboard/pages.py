@@ -53,6 +53,8 @@ async def _shown(request: Request, who: Visitor, template: str, status: int = 20
     rooms = request.app.state.rooms
     now = rooms.world.now()
     sight = await rooms.store.read(lambda connection: board(connection, rooms.registry, now))
+    if rooms.backups is not None and rooms.backups.failure is not None:
+        sight.attention.insert(0, {"where": "farm", "code": "backup_failed", "detail": rooms.backups.failure})
     return _page(template, status, board=sight, who=who, now=now, token=form_token(key_of(request)), said=said)
 
 

@@ -9,6 +9,7 @@ never block the writer.
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,11 +26,17 @@ from farmd.domain.ports import World
 
 T = TypeVar("T")
 GROUP = 64
+CHECK_SECONDS, CHECK_STEPS = 20.0, 10_000
+"""How long a start may look through the file; and SQLite's own steps between two looks at the clock, some milliseconds."""
 log = structlog.get_logger()
 
 
 class StoreFailed(Exception):
     """The store could not take a change (disk full, file damaged, lost database). Nothing of the change was kept."""
+
+
+class StoreDamaged(StoreFailed):
+    """The database's file holds something else than the database wrote."""
 
 
 class Conflict(Exception):
@@ -239,18 +246,31 @@ def _explain(error: BaseException) -> str:
     if "I/O error" in words:
         return "the data directory's disk could not be written (full, over its quota, or failing): look at it; nothing was changed"
     if "malformed" in words or "not a database" in words:
-        return "the database file is damaged: stop farmd and put the last backup of it in its place"
+        return "the database file is damaged: stop farmd, put the file aside, and the last backup of it in its place"
     return f"the store did not take the change: {words}"
 
 
-def quick_check(engine: Engine, path: Path | None) -> None:
-    """Refuse to work on a damaged SQLite file. Raises `StoreFailed`."""
+def quick_check(engine: Engine, path: Path | None, patience: float = CHECK_SECONDS) -> bool:
+    """Refuse to work on a damaged SQLite file. Looks for at most `patience` seconds; False when that was not enough to see all of
+    it. Raises `StoreDamaged`, `StoreFailed`."""
     if engine.dialect.name != "sqlite" or path is None or not path.exists():
-        return
+        return True
+    until = time.monotonic() + patience
     try:
         with engine.connect() as connection:
-            answer = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(lambda: time.monotonic() > until, CHECK_STEPS)
+            try:
+                answer = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+            finally:
+                driver.set_progress_handler(None, 0)
     except SQLAlchemyError as error:
-        raise StoreFailed(_explain(error)) from error
+        if "interrupted" in str(error):
+            log.warning("store.check_cut_short", seconds=patience, cure="farmd backup goes through all of it")
+            return False
+        raise (StoreDamaged if "malformed" in str(error) or "not a database" in str(error) else StoreFailed)(
+            _explain(error)
+        ) from error
     if answer != "ok":
-        raise StoreFailed(f"the database file {path} is damaged ({answer}): put the last backup of it in its place")
+        raise StoreDamaged(f"the database file {path} is damaged ({answer}): put it aside, and the last backup of it in its place")
+    return True

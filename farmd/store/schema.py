@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from farmd.store.engine import StoreFailed
+from farmd.store.engine import StoreDamaged, StoreFailed
 from farmd.store.files import sync_folder
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def revision(engine: Engine) -> str | None:
         with engine.connect() as connection:
             return _stands_at(connection)
     except SQLAlchemyError as error:
-        raise StoreFailed(_explain(engine, error)) from error
+        raise _explained(engine, error) from error
 
 
 def _stands_at(connection: Connection) -> str | None:
@@ -67,6 +67,17 @@ def _stands_at(connection: Connection) -> str | None:
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return found
+
+
+def revision_to_leave(engine: Engine) -> str | None:
+    """The older revision that `upgrade` would migrate this store from; None for an empty one, and for one that is up to date.
+    Raises `StoreMissing`, `StoreFailed`."""
+    refuse_missing(engine)
+    place = _file(engine)
+    if place is not None and not place.exists():
+        return None
+    current = revision(engine)
+    return current if current in known_revisions()[:-1] else None
 
 
 def check(engine: Engine) -> None:
@@ -83,7 +94,7 @@ def upgrade(engine: Engine, to: str = "head") -> None:
         with engine.connect().execution_options(writer=True) as connection, connection.begin():
             _migrate(connection, to)
     except SQLAlchemyError as error:
-        raise StoreFailed(_explain(engine, error)) from error
+        raise _explained(engine, error) from error
     if place := _file(engine):
         note_store(place)
 
@@ -148,13 +159,13 @@ def _refuse_newer(current: str | None) -> None:
         )
 
 
-def _explain(engine: Engine, error: SQLAlchemyError) -> str:
+def _explained(engine: Engine, error: SQLAlchemyError) -> StoreFailed:
     words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     place = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string(hide_password=True)
     if isinstance(error, OperationalError) and "unable to open" in words:
-        return f"cannot open the store {place}: its folder must exist and belong to the user farmd runs as"
+        return StoreFailed(f"cannot open the store {place}: its folder must exist and belong to the user farmd runs as")
     if "not a database" in words or "malformed" in words:
-        return f"the store {place} is damaged: put the last backup of it in its place"
+        return StoreDamaged(f"the store {place} is damaged: put it aside, and the last backup of it in its place")
     if "readonly" in words:
-        return f"the store {place} is read-only: make the file and its folder writable for the user farmd runs as"
-    return f"the store {place} cannot be used: {words}"
+        return StoreFailed(f"the store {place} is read-only: make the file and its folder writable for the user farmd runs as")
+    return StoreFailed(f"the store {place} cannot be used: {words}")

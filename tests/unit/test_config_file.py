@@ -1,9 +1,11 @@
 """farmd.toml as its owner meets it: what is taken, where values may come from, and what is said about each mistake."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from farmd.config import BackupSettings
 from farmd.config_file import ConfigError, load_settings
 from farmd.fleet.drivers import option_names
 
@@ -68,6 +70,15 @@ def test_an_empty_file_is_a_farm_without_printers(tmp_path):
     settings = load(tmp_path, "")
     assert (settings.host, settings.port, settings.printers) == ("127.0.0.1", 8787, ())
     assert settings.store_url == f"sqlite:///{tmp_path}/farmd.db"
+
+
+def test_backups_lie_beside_the_store_unless_told_otherwise(tmp_path):
+    assert load(tmp_path, "").backup == BackupSettings(tmp_path / "backups", 1.0, 48)
+    assert load(tmp_path, '[store]\nurl = "sqlite:////srv/farm/farm.db"\n').backup.folder == Path("/srv/farm/backups")
+    told = load(tmp_path, '[backup]\nfolder = "/mnt/other"\nevery_hours = 0\nkeep = 2\n').backup
+    assert told == BackupSettings(Path("/mnt/other"), 0, 2)
+    assert "keep: " in refusal(tmp_path, "[backup]\nkeep = 1\n")
+    assert "every_hours: " in refusal(tmp_path, "[backup]\nevery_hours = -1\n")
 
 
 def test_absolute_paths_and_postgresql_stay_as_they_are(tmp_path):
