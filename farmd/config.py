@@ -19,7 +19,8 @@ NO_TAX = TaxRule(Decimal(0))
 
 @dataclass(frozen=True, slots=True)
 class PrinterSettings:
-    """One `[[printers]]` block. `options` are the driver's own keys, secrets resolved."""
+    """One `[[printers]]` block. `options` are the driver's own keys, secrets resolved; `given` names the keys that stand in the
+    file. `machine` is the model this printer's files must be made for, see `domain.machines`; only its driver knows it."""
 
     id: str
     driver: str
@@ -30,6 +31,8 @@ class PrinterSettings:
     color: str | None = None
     profile: str = "generic-0.4"
     bed_clear: Literal["manual", "auto"] = "manual"
+    machine: str | None = None
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,4 +270,5 @@ def _printer(printer: Printer) -> PrinterSettings:
         color=printer.color,
         profile=printer.profile,
         bed_clear=printer.bed_clear,
+        given=frozenset(printer.model_fields_set),
     )

@@ -20,6 +20,7 @@ from farmd.backups.migrating import bring_up_to_date, cure
 from farmd.config import Settings
 from farmd.dashboard import pages
 from farmd.domain.ports import World
+from farmd.equipment import equipped
 from farmd.events.addresses import Policy
 from farmd.events.feed import Feed
 from farmd.events.webhooks import Courier
@@ -85,6 +86,10 @@ def serve(settings: Settings, reload: Callable[[], Settings] | None = None) -> i
     """Run the farm until SIGTERM or SIGINT; 0 after a clean stop. `reload` is called on SIGHUP and gives the new settings, of which
     the printers are taken over. Raises `CannotStart`."""
     configure_logs()
+    try:
+        settings = equipped(settings)
+    except ValueError as error:  # a profile, or a printer it does not fit
+        raise CannotStart(str(error)) from error
     data = _data_directory(settings)
     try:
         with owned(data):
@@ -276,7 +281,7 @@ async def _reload_on(hangup: asyncio.Event, farm: _Farm, reload: Callable[[], Se
         if reload is None:
             continue
         try:
-            await farm.fleet.apply(reload())
+            await farm.fleet.apply(equipped(reload()))
             log.info("farmd.reloaded", printers=len(farm.registry.settings()))
         except (ValueError, StoreFailed) as error:
             log.error("farmd.reload_refused", why=str(error))

@@ -21,7 +21,7 @@ from typing import IO, Any
 FORMAT = 1
 MANIFEST, DATABASE = "manifest.json", "farmd.db"
 MANIFEST_BYTES = 64 << 20
-NAME = re.compile(r"farmd\.db|(models|geometry)/[0-9a-f]{64}|sliced/[0-9a-f]{16,128}\.(gcode|json)")
+NAME = re.compile(r"farmd\.db|(models|geometry)/[0-9a-f]{64}|sliced/[0-9a-f]{16,128}\.(gcode|gcode\.3mf|json)")
 CHUNK = 1 << 20
 FASTEST = 1
 """gzip's level: higher ones take several times as long for some percent of G-code and meshes."""

@@ -173,7 +173,7 @@ def _profile_fault(profiles: Profiles, printer: PrinterSettings) -> str | None:
         return f"no profile for material {printer.material}; known are {', '.join(sorted(profiles.materials))}"
     options = SliceOptions(quality="standard", infill=20, material=printer.material or "PLA", color=printer.color or "#1a1a1a")
     try:
-        profiles.recipe(options, PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle))
+        profiles.recipe(options, PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle, printer.machine))
     except SliceRejected as error:
         return str(error)
     return None

@@ -26,6 +26,8 @@ from farmd.cli.words import settings_of
 from farmd.config import Settings
 from farmd.config_error import ConfigError
 from farmd.config_file import locate
+from farmd.equipment import equipped
+from farmd.pipeline.profiles import ProfileError
 
 ROUND = (check_store, check_backups, check_door, check_slicer, check_profiles, check_payments)
 
@@ -46,8 +48,14 @@ def _findings(config: Path | None) -> list[Finding]:
         settings = settings_of(config)
     except ConfigError as error:
         return [Finding("config", "read", False, problem) for problem in error.problems]
-    found = Finding("config", "read", True, f"{locate(config, os.environ)}: {len(settings.printers)} printers")
-    return [found, *asyncio.run(_make_rounds(settings))]
+    found = [Finding("config", "read", True, f"{locate(config, os.environ)}: {len(settings.printers)} printers")]
+    try:
+        settings = equipped(settings)
+    except ConfigError as error:
+        found += [Finding("config", "printers", False, problem) for problem in error.problems]
+    except ProfileError:
+        pass  # the round over the profiles says it
+    return [*found, *asyncio.run(_make_rounds(settings))]
 
 
 async def _make_rounds(settings: Settings) -> list[Finding]:

@@ -6,21 +6,30 @@ rejected model needs a person, an absent slicer needs patience, a failed run nee
 
 from dataclasses import dataclass
 
+from farmd.domain.machines import MACHINES, Machine
 from farmd.domain.model import Size
 
 
 @dataclass(frozen=True, slots=True)
 class PrinterClass:
-    """Printers that may share a sliced file: same profile, same bed (mm), same nozzle (mm)."""
+    """Printers that may share a sliced file: same profile, same bed (mm), same nozzle (mm), and the same model where they print
+    nothing but files made for it (`machine`, a name in `domain.machines`; None: plain G-code)."""
 
     profile: str
     bed: Size
     nozzle: float
+    machine: str | None = None
 
     @property
     def key(self) -> str:
-        """Stable name of the class, equal for equal printers: `generic-0.4/250x210x210/0.4`."""
-        return f"{self.profile}/{self.bed.x:g}x{self.bed.y:g}x{self.bed.z:g}/{self.nozzle:g}"
+        """Stable name of the class, equal for equal printers: `generic-0.4/250x210x210/0.4`, `bambu-a1-0.4/256x256x256/0.4/A1`."""
+        plain = f"{self.profile}/{self.bed.x:g}x{self.bed.y:g}x{self.bed.z:g}/{self.nozzle:g}"
+        return f"{plain}/{self.machine}" if self.machine else plain
+
+    @property
+    def made_for(self) -> Machine | None:
+        """The model its files are made for; None where they are plain G-code."""
+        return MACHINES[self.machine] if self.machine else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A sliced plate, named by everything that went into it. `sha256` and `bytes` are those of the G-code file."""
+    """A sliced plate, named by everything that went into it. `sha256` and `bytes` are those of the file, whose name is its key
+    and `suffix`."""
 
     key: str
     estimate: Estimate
@@ -78,6 +88,7 @@ class Artifact:
     bytes: int
     bbox: Extent
     engine: str
+    suffix: str = ".gcode"
 
 
 class SliceRejected(Exception):

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 import structlog
 
 from drivers.contract import DriverFactory
+from farmd.config import PrinterSettings
 
 GROUP = "farmd.drivers"
 log = structlog.get_logger()
@@ -26,6 +27,12 @@ def load_factories() -> Mapping[str, DriverFactory]:
         except (ImportError, AttributeError) as error:
             log.error("driver.left_out", driver=point.name, module=point.value, error=str(error))
     return factories
+
+
+def machine_of(printer: PrinterSettings) -> str | None:
+    """The model a printer's files must be made for, by its driver's word; None where any G-code will do. Raises `ValueError` naming
+    the option that is missing or wrong."""
+    return load_factories()[printer.driver].machine(printer.options)
 
 
 def option_names() -> Mapping[str, frozenset[str]]:

@@ -20,7 +20,7 @@ READY_PHASES = frozenset({"idle", "finished"})
 
 def class_of(printer: PrinterSettings) -> PrinterClass:
     """The class whose sliced files a configured printer takes."""
-    return PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle)
+    return PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle, printer.machine)
 
 
 def printer_views(connection: Connection, registry: Registry) -> list[PrinterView]:

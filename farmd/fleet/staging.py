@@ -7,13 +7,15 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+from farmd.store.files import sliced_file
+
 
 class FileGone(Exception):
     """A sliced file is missing or is not what was sliced; its plate has to be cut again."""
 
 
 class Staging:
-    """Finds `<key>.gcode` and checks it against the hash that was written down when it was sliced."""
+    """Finds a sliced plate by its key and checks it against the hash that was written down when it was sliced."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -23,7 +25,7 @@ class Staging:
         return await asyncio.to_thread(self._verified, key, sha256)
 
     def _verified(self, key: str, sha256: str) -> Path:
-        path = self._folder / f"{key}.gcode"
+        path = sliced_file(self._folder, key)
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,6 +45,7 @@ class Expected:
     bed: Size
     nozzle_max_c: float
     bed_max_c: float
+    reach: tuple[float, float, float, float] | None = None  # see `domain.machines`; None: a little beyond the bed, on every side
 
 
 def check_gcode(path: Path, expected: Expected) -> Extent:
@@ -59,7 +60,7 @@ def judge(facts: Facts, expected: Expected) -> Extent:
     laid = facts.laid.extent()
     if laid is None or not facts.copies:
         raise GateRefused("empty_print", "the G-code prints nothing", REVALIDATE)
-    _check_places(facts, laid, expected.bed)
+    _check_places(facts, laid, expected)
     _check_copies(facts, expected)
     _check_layers(facts, expected)
     _check_volume(facts, expected)
@@ -102,14 +103,16 @@ def _check_heat(facts: Facts, expected: Expected) -> None:
             raise GateRefused("heater_left_on", detail, REPORT_PROFILE)
 
 
-def _check_places(facts: Facts, laid: Extent, bed: Size) -> None:
+def _check_places(facts: Facts, laid: Extent, expected: Expected) -> None:
+    bed, slack = expected.bed, PURGE_SLACK_MM
+    reach = expected.reach or (-slack, -slack, bed.x + slack, bed.y + slack)
     if laid.max_z > bed.z + ROUNDING_MM:
         detail = f"it prints up to Z {laid.max_z:g} mm, the printer reaches {bed.z:g} mm"
         raise GateRefused("too_tall", detail, "Choose a smaller part or a taller printer.")
     moved = facts.moved.extent()
-    if not _inside(laid, bed, ROUNDING_MM):
+    if not _inside(laid, (-ROUNDING_MM, -ROUNDING_MM, bed.x + ROUNDING_MM, bed.y + ROUNDING_MM)):
         raise GateRefused("outside_bed", f"it prints {_area(laid)} on a bed of {bed}", "Choose a larger printer.")
-    if moved is None or not _inside(moved, bed, PURGE_SLACK_MM) or moved.max_z > bed.z + Z_SLACK_MM:
+    if moved is None or not _inside(moved, reach) or moved.max_z > bed.z + Z_SLACK_MM:
         where = "nowhere" if moved is None else f"{_area(moved)} and up to Z {moved.max_z:g}"
         raise GateRefused("outside_bed", f"it moves {where} on a bed of {bed}", REPORT_PROFILE)
 
@@ -146,9 +149,9 @@ def _check_volume(facts: Facts, expected: Expected) -> None:
         raise GateRefused("wrong_volume", detail, REVALIDATE)
 
 
-def _inside(extent: Extent, bed: Size, slack: float) -> bool:
-    low = min(extent.min_x, extent.min_y) >= -slack
-    return low and extent.max_x <= bed.x + slack and extent.max_y <= bed.y + slack
+def _inside(extent: Extent, reach: tuple[float, float, float, float]) -> bool:
+    low = extent.min_x >= reach[0] and extent.min_y >= reach[1]
+    return low and extent.max_x <= reach[2] and extent.max_y <= reach[3]
 
 
 def _area(extent: Extent) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from farmd.domain.machines import MACHINES, Machine, machine_named
 from farmd.domain.slicing import PrinterClass, SliceOptions, SliceRejected
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ PRESCRIBED = {
 }
 REQUIRED = ("start_gcode", "end_gcode", "nozzle_diameter", "filament_diameter", "fill_pattern", "layer_height")
 MATERIAL_KEYS = ("temperature", "first_layer_temperature", "bed_temperature", "first_layer_bed_temperature")
+MADE_FOR = "farmd_machine"  # farmd's own key: the model whose machines take nothing but files made for them
 NO_FILAMENT_COMMANDS = '";"'  # an empty value makes PrusaSlicer 2.5 read past the end of its own list
 
 
@@ -67,16 +69,34 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
+    """A checked directory. `models`: the profiles that make files for one model of machine alone."""
+
     machines: Mapping[str, Settings]
     qualities: Mapping[str, Quality]
     materials: Mapping[str, Material]
+    models: Mapping[str, Machine]
+
+    def profile_for(self, machine: Machine, nozzle: float) -> str | None:
+        """The first profile that makes files for this model with this nozzle (mm)."""
+        fitting = (name for name, model in self.models.items() if model == machine and self._has_nozzle(name, nozzle))
+        return min(fitting, default=None)
+
+    def _has_nozzle(self, profile: str, nozzle: float) -> bool:
+        return math.isclose(float(self.machines[profile]["nozzle_diameter"]), nozzle, abs_tol=1e-6)
 
     def recipe(self, options: SliceOptions, cls: PrinterClass) -> Recipe:
-        """The settings for `options` on `cls`. Raises SliceRejected when a name is unknown or the nozzle is another."""
+        """The settings for `options` on `cls`. Raises SliceRejected when a name is unknown, or nozzle or model is another."""
         machine = _pick(self.machines, cls.profile, "profile")
         quality = _pick(self.qualities, options.quality, "quality")
         material = _pick(self.materials, options.material, "material")
-        if not math.isclose(float(machine["nozzle_diameter"]), cls.nozzle, abs_tol=1e-6):
+        if self.models.get(cls.profile) != cls.made_for:
+            made, takes = self.models.get(cls.profile), cls.made_for
+            raise SliceRejected(
+                "machine_mismatch",
+                f"profile {cls.profile} makes {_files(made)}, the printer takes {_files(takes)}",
+                "Give the printer a profile for its model.",
+            )
+        if not self._has_nozzle(cls.profile, cls.nozzle):
             raise SliceRejected(
                 "nozzle_mismatch",
                 f"profile {cls.profile} is made for a {machine['nozzle_diameter']} mm nozzle, the printer has {cls.nozzle:g} mm",
@@ -94,12 +114,25 @@ class Profiles:
 def load_profiles(directory: Path) -> Profiles:
     """Read and check a whole profile directory. Raises ProfileError."""
     machines = {path.stem: _machine(path) for path in sorted(directory.glob("*.ini"))}
+    models = {name: _model(directory / f"{name}.ini", settings) for name, settings in machines.items() if MADE_FOR in settings}
     if not machines:
         raise ProfileError(f"{directory}: no .ini profile here; farmd's own are in config/profiles")
     qualities = {name: _quality(where, table) for name, where, table in _tables(directory / "qualities.toml")}
     materials = {name: _material(where, table) for name, where, table in _tables(directory / "materials.toml")}
     _check_keys(directory, machines, qualities, materials)
-    return Profiles(machines, qualities, materials)
+    return Profiles(machines, qualities, materials, models)
+
+
+def _files(machine: Machine | None) -> str:
+    return f"files for a {machine.title}" if machine else "plain G-code"
+
+
+def _model(path: Path, settings: Settings) -> Machine:
+    """Take out the key that is not the slicer's."""
+    machine = machine_named(name := settings.pop(MADE_FOR))
+    if machine is None:
+        raise ProfileError(f"{path}: {MADE_FOR} {name!r} is not known; known are {', '.join(sorted(MACHINES))}")
+    return machine
 
 
 def _check_keys(

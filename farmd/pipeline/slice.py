@@ -19,6 +19,7 @@ from farmd.domain.model import Size
 from farmd.domain.slicing import (
     Artifact,
     Estimate,
+    Extent,
     Placement,
     PrinterClass,
     SliceOptions,
@@ -32,10 +33,14 @@ from farmd.pipeline.mesh import Mesh, MeshError, load_mesh
 from farmd.pipeline.plate import layout, usable
 from farmd.pipeline.printable import printable_height, skin_area
 from farmd.pipeline.profiles import Recipe, load_profiles
-from farmd.pipeline.slicers.engine import Engine, EngineVersion
+from farmd.pipeline.project_file import SUFFIX, Project, write_project
+from farmd.pipeline.project_gate import check_project
+from farmd.pipeline.project_gcode import Promise
+from farmd.pipeline.slicers.engine import Engine, EngineVersion, Figures
 from farmd.pipeline.slicers.plate_file import write_plate
 
 REVISION = 1  # raise it when the plate file, the layout or the gate changes what a given input becomes
+PROJECT_REVISION = 1  # the same for project files
 CACHE_BYTES = 20 << 30
 SLICING_SHARE = 0.9  # of the progress told; the rest is checking and keeping
 
@@ -54,20 +59,22 @@ class _Order:
     size: Size
     volume_mm3: float
     recipe: Recipe
-    infill: int
+    options: SliceOptions
     cls: PrinterClass
     placements: tuple[Placement, ...]
     engine: EngineVersion
 
     @property
     def key(self) -> str:
-        parts = {
+        parts: dict[str, object] = {
             "revision": REVISION,
             "geometry": self.geometry_sha,
             "settings": hashlib.sha256(self.recipe.ini().encode()).hexdigest(),
             "layout": [[spot.x, spot.y, spot.rotation_deg] for spot in self.placements],
             "engine": str(self.engine),
         }
+        if self.cls.machine:
+            parts["project"] = [PROJECT_REVISION, self.cls.machine, self.options.material, self.options.color]
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -126,7 +133,8 @@ class SliceService:
         copies: int,
         on_progress: Progress | None = None,
     ) -> Plate:
-        """The plate of `copies` parts for printers of class `cls`, and the path of its G-code.
+        """The plate of `copies` parts for printers of class `cls`, and the path of its file: G-code, or a project file where
+        the class is of machines that take nothing else.
 
         `mesh_volume` is in mm3; `on_progress` hears 0 to 1. The path is good until the entry is evicted: whoever needs
         it later pins the key or asks again. Cancelling is safe: the slicer dies with its last waiter.
@@ -140,7 +148,7 @@ class SliceService:
         engine = await self._engine.probe()
         if engine is None:
             raise SlicerUnavailable("no slicer is installed: install prusa-slicer, or correct [slicer] command")
-        order = _Order(geometry, geometry_sha, model_size, mesh_volume, recipe, options.infill, cls, placements, engine)
+        order = _Order(geometry, geometry_sha, model_size, mesh_volume, recipe, options, cls, placements, engine)
         return await self._share(order, on_progress)
 
     async def _share(self, order: _Order, on_progress: Progress | None) -> Plate:
@@ -194,6 +202,7 @@ class SliceService:
             try:
                 figures = await self._engine.slice(plate, settings, gcode, lambda done: tell(done * SLICING_SHARE))
                 extent = await asyncio.to_thread(check_gcode, gcode, expected)
+                file = await asyncio.to_thread(_packed, order, gcode, figures, extent)
             except SliceRejected as rejection:
                 log.info("plate_rejected", key=key, code=rejection.code, detail=rejection.detail)
                 with suppress(OSError):  # a full disk must not hide the answer
@@ -203,7 +212,7 @@ class SliceService:
             return await asyncio.to_thread(
                 self._cache.publish,
                 key,
-                gcode,
+                file,
                 estimate=estimate,
                 copies=len(order.placements),
                 bbox=extent,
@@ -225,6 +234,36 @@ def _prepare(order: _Order, plate: Path, settings: Path) -> Expected:
     return _expected(order, mesh)
 
 
+def _packed(order: _Order, gcode: Path, figures: Figures, extent: Extent) -> Path:
+    """The file the printer takes. Raises GateRefused, OSError."""
+    machine, recipe = order.cls.made_for, order.recipe
+    if machine is None:
+        return gcode
+    project = Project(
+        machine=machine,
+        nozzle=order.cls.nozzle,
+        bed=order.cls.bed,
+        size=order.size,
+        placements=order.placements,
+        material=order.options.material,
+        color=order.options.color,
+        promise=Promise(
+            seconds=figures.seconds,
+            filament_mm=figures.filament_mm,
+            filament_grams=figures.filament_grams,
+            density=recipe.number("filament_density"),
+            diameter=recipe.number("filament_diameter"),
+            height=extent.max_z,
+        ),
+        extent=extent,
+        settings=recipe.settings,
+    )
+    path = gcode.with_name(f"plate{SUFFIX}")
+    write_project(path, gcode, project)
+    check_project(path, gcode, project)
+    return path
+
+
 def _expected(order: _Order, mesh: Mesh) -> Expected:
     recipe = order.recipe
     layer, nozzle = recipe.number("layer_height"), order.cls.nozzle
@@ -236,7 +275,7 @@ def _expected(order: _Order, mesh: Mesh) -> Expected:
         copies=len(order.placements),
         volume_mm3=order.volume_mm3,
         area_mm2=skin_area(mesh),
-        infill=order.infill / 100,
+        infill=order.options.infill / 100,
         layer_height=layer,
         skin=max(walls, floors, recipe.number("top_solid_min_thickness"), recipe.number("bottom_solid_min_thickness")),
         nozzle=nozzle,
@@ -245,6 +284,7 @@ def _expected(order: _Order, mesh: Mesh) -> Expected:
         bed=order.cls.bed,
         nozzle_max_c=recipe.material.nozzle_max_c,
         bed_max_c=recipe.material.bed_max_c,
+        reach=order.cls.made_for.reach if order.cls.made_for else None,
     )
 
 

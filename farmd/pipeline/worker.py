@@ -52,7 +52,7 @@ def classes_of(printers: Sequence[PrinterSettings], profile: str | None) -> dict
     counted: dict[PrinterClass, int] = {}
     for printer in printers:
         if profile in (None, printer.profile):
-            kind = PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle)
+            kind = PrinterClass(printer.profile, Size(*printer.bed), printer.nozzle, printer.machine)
             counted[kind] = counted.get(kind, 0) + 1
     return counted
 

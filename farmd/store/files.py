@@ -7,6 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+SLICED = (".gcode", ".gcode.3mf")
+"""How the names of sliced plates end."""
+
 
 def model_file(files: Path, sha: str) -> Path:
     """A customer's model, byte for byte as it came."""
@@ -18,9 +21,15 @@ def geometry_file(files: Path, sha: str) -> Path:
     return files / "geometry" / sha
 
 
+def sliced_file(folder: Path, key: str) -> Path:
+    """What a printer gets of a sliced plate: G-code, or a project file where one is there. A key names one of them alone."""
+    plain, project = (folder / f"{key}{ending}" for ending in SLICED)
+    return project if project.exists() else plain
+
+
 def sliced_files(files: Path, key: str) -> tuple[Path, Path]:
-    """A sliced plate of the pipeline's cache: its G-code, and what is known of it."""
-    return files / "sliced" / f"{key}.gcode", files / "sliced" / f"{key}.json"
+    """A sliced plate of the pipeline's cache: its file for the printer, and what is known of it."""
+    return sliced_file(files / "sliced", key), files / "sliced" / f"{key}.json"
 
 
 def incoming_file(files: Path, name: str) -> Path:

@@ -80,6 +80,15 @@ def test_everything_comes_back(farm, tmp_path):
     assert stat.S_IMODE((tmp_path / "there" / "farmd.db").stat().st_mode) == 0o600
 
 
+def test_a_plate_made_for_a_model_comes_back_too(farm, tmp_path):
+    (plain,) = [path for path in (farm.files / "sliced").glob("*.gcode") if b"long ago" not in path.read_bytes()]
+    project = plain.rename(plain.with_suffix(".gcode.3mf"))
+    back_up(farm, tmp_path / "farm.tar.gz", NOW)
+    restore(kept_settings(tmp_path / "there"), tmp_path / "farm.tar.gz", NOW)
+    (back,) = (tmp_path / "there").rglob("*.gcode.3mf")
+    assert (back.name, back.read_bytes()) == (project.name, project.read_bytes())
+
+
 def test_any_tar_opens_it_and_the_manifest_stands_first(farm, tmp_path):
     back_up(farm, tmp_path / "b.tar.gz", NOW)
     with tarfile.open(tmp_path / "b.tar.gz") as tar:

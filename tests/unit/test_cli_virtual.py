@@ -121,6 +121,16 @@ def test_a_taken_port_a_damaged_store_and_a_strange_profile(tmp_path):
     assert ("a", "connection") in failed
 
 
+def test_the_doctor_names_a_profile_that_is_made_for_another_printer(tmp_path):
+    config = tmp_path / "farmd.toml"
+    config.write_text(
+        "[[printers]]\nid='a'\ndriver='octoprint'\nurl='http://127.0.0.1:9'\napi_key='k'\nprofile='bambu-p1s-0.4'\nmaterial='PLA'\n"
+    )
+    failed = {(row["area"], row["step"]): row["detail"] for row in findings(config) if not row["ok"]}
+    assert "bambu-p1s-0.4 makes files for a Bambu Lab P1S alone" in failed["config", "printers"]
+    assert "use generic-0.4 or mk3s-0.4" in failed["config", "printers"]
+
+
 def test_a_taken_port_for_the_printers_is_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         finished = farmd("virtual", "--octoprint", "1", "--port", str(listener.getsockname()[1]))

@@ -181,3 +181,12 @@ def test_unusual_spelling_hides_no_move() -> None:
     found = refusal(start, ["g0 x300 y50"], layers(), END)
     assert found.code == "outside_bed"
     judge(facts(["N1 G28*18", *START], layers(), END), EXPECTED)
+
+
+def test_a_machine_s_own_places_outside_the_bed_are_legal_there_and_nowhere_else() -> None:
+    chute = ["G1 Z5 F600", "G1 X60 Y213"]
+    assert refusal(START, chute, layers(), END).code == "outside_bed"
+    reaching = replace(EXPECTED, reach=(-5.0, -5.0, 205.0, 215.0))
+    assert judge(facts(START, chute, layers(), END), reaching) == Extent(50, 50, 60, 60, 2)
+    assert refusal(START, ["G1 X-6"], layers(), END, expected=reaching).code == "outside_bed"
+    assert refusal(START, layers(x=195), END, expected=reaching).code == "outside_bed"  # a part stays on the bed

@@ -164,3 +164,50 @@ def test_a_large_mesh_is_written_quickly(tmp_path: Path) -> None:
     assert time.process_time() - started < 3
     with zipfile.ZipFile(io.BytesIO((tmp_path / "plate.3mf").read_bytes())) as archive:
         assert archive.testzip() is None
+
+
+P1S = PrinterClass("bambu-p1s-0.4", Size(256, 256, 250), 0.4, "P1S")
+"""A machine whose head needs 18 x 28 mm of the bed's front left corner for itself."""
+
+
+def in_the_corner(placements: tuple[Placement, ...]) -> bool:
+    return any(spot.x < 18 and spot.y < 28 for spot in placements)
+
+
+def test_the_corner_a_machine_needs_for_itself_stays_free() -> None:
+    plain = PrinterClass("plain", P1S.bed, 0.4)
+    size = Size(38, 38, 20)
+    assert (capacity(size, plain), capacity(size, P1S)) == (36, 35)
+    assert capacity(Size(30, 30, 20), P1S) == capacity(Size(30, 30, 20), plain) == 49  # there is room to move them all aside
+    full = layout(size, capacity(size, P1S), P1S)
+    assert full is not None
+    assert not in_the_corner(full)
+    with pytest.raises(ValueError, match="18 x 28 mm that has to stay free"):
+        check([Placement(5, 5)], size, P1S.bed, (18, 28))
+
+
+@pytest.mark.parametrize(
+    ("size", "at"),
+    [
+        pytest.param(Size(100, 100, 10), (78, 78), id="in the middle"),
+        pytest.param(Size(230, 230, 10), (18, 13), id="beside the corner"),
+        pytest.param(Size(246, 220, 10), (5, 28), id="behind the corner"),
+    ],
+)
+def test_a_large_part_stands_as_near_the_middle_as_it_may(size: Size, at: tuple[float, float]) -> None:
+    (spot,) = layout(size, 1, P1S) or ()
+    assert (spot.x, spot.y) == at
+
+
+def test_a_part_that_needs_the_corner_does_not_fit() -> None:
+    assert capacity(Size(240, 240, 10), P1S) == 0
+    assert layout(Size(240, 240, 10), 1, P1S) is None
+    assert capacity(Size(240, 240, 10), PrinterClass("bambu-a1-0.4", Size(256, 256, 256), 0.4, "A1")) == 1
+
+
+@given(st.floats(3, 250), st.floats(3, 250), st.integers(1, 40))
+def test_no_layout_reaches_into_the_corner_and_capacity_keeps_its_word(x: float, y: float, copies: int) -> None:
+    size = Size(round(x, 2), round(y, 2), 10)
+    found = layout(size, copies, P1S)
+    assert (found is not None) is (copies <= capacity(size, P1S))
+    assert found is None or not in_the_corner(found)

@@ -62,10 +62,11 @@ def test_equal_orders_are_equal_text_and_every_choice_changes_it() -> None:
     assert len(texts) == 5
 
 
-@pytest.mark.parametrize("profile", ["generic-0.4", "mk3s-0.4"])
+@pytest.mark.parametrize("profile", sorted(path.stem for path in SHIPPED.glob("*.ini")))
 def test_every_shipped_combination_stays_below_its_own_caps(profile: str) -> None:
     profiles = load_profiles(SHIPPED)
-    cls = PrinterClass(profile, Size(250, 210, 210), 0.4)
+    model = profiles.models.get(profile)
+    cls = PrinterClass(profile, Size(250, 210, 210), 0.4, model.name if model else None)
     for quality in profiles.qualities:
         for material in profiles.materials:
             recipe = profiles.recipe(SliceOptions(quality=quality, material=material), cls)
@@ -90,8 +91,18 @@ def test_another_nozzle_or_profile_is_refused() -> None:
     profiles = load_profiles(SHIPPED)
     with pytest.raises(SliceRejected, match=r"0\.4 mm nozzle, the printer has 0\.6 mm"):
         profiles.recipe(SliceOptions(), PrinterClass("generic-0.4", Size(250, 210, 200), 0.6))
-    with pytest.raises(SliceRejected, match=r"generic-0\.4, mk3s-0\.4"):
+    with pytest.raises(SliceRejected, match=r"bambu-x1c-0\.4, generic-0\.4, mk3s-0\.4"):
         profiles.recipe(SliceOptions(), PrinterClass("prusa", Size(250, 210, 200), 0.4))
+
+
+def test_a_profile_of_a_model_serves_that_model_alone() -> None:
+    profiles = load_profiles(SHIPPED)
+    for profile, machine in (("bambu-p1s-0.4", None), ("bambu-p1s-0.4", "X1C"), ("generic-0.4", "P1S")):
+        with pytest.raises(SliceRejected) as caught:
+            profiles.recipe(SliceOptions(), PrinterClass(profile, Size(256, 256, 250), 0.4, machine))
+        assert caught.value.code == "machine_mismatch"
+    recipe = profiles.recipe(SliceOptions(), PrinterClass("bambu-p1s-0.4", Size(256, 256, 250), 0.4, "P1S"))
+    assert "farmd_machine" not in recipe.ini()  # it is farmd's own word, and no setting of the slicer
 
 
 @pytest.mark.parametrize("infill", [-1, 101])
@@ -108,6 +119,7 @@ def test_infill_is_a_percentage(infill: int) -> None:
         ("generic-0.4.ini", "raft_layers = 0", "raft_layers = 2", "raft_layers must be 0"),
         ("generic-0.4.ini", "nozzle_diameter = 0.4", "", "nozzle_diameter is missing"),
         ("generic-0.4.ini", "perimeters = 2", "perimeters two", "expected `key = value`"),
+        ("bambu-a1-0.4.ini", "farmd_machine = A1", "farmd_machine = A9", "farmd_machine 'A9' is not known; known are A1, A1MINI"),
         ("qualities.toml", "layer_to_nozzle = 0.7", "", r"\[draft\]: layer_to_nozzle is missing"),
         ("qualities.toml", "layer_to_nozzle = 0.7", "layer_to_nozzle = 1.4", "is 1.4, must be 0.1 to 0.8"),
         ("qualities.toml", "layer_to_nozzle = 0.7", "layer_too_nozzle = 0.7", "unknown key 'layer_too_nozzle'"),

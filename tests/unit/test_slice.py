@@ -1,15 +1,19 @@
 """The real PrusaSlicer behind the slicing service: right figures, every copy, and none of its silent mistakes."""
 
 import asyncio
+import hashlib
 import re
 import shutil
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
+import lib3mf
 import numpy as np
 import pytest
 
+from farmd.domain.machines import MACHINES
 from farmd.domain.model import Size
 from farmd.domain.slicing import GateRefused, PrinterClass, SliceOptions, SliceRejected
 from farmd.pipeline.gate import Expected, check_gcode
@@ -42,6 +46,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        root.mkdir(exist_ok=True)
         self.service = SliceService(PrusaSlicer(), root / "cache", PROFILES, workers=2)
 
     async def ask(
@@ -78,6 +83,60 @@ def test_a_cube_has_the_known_weight_and_time(bench: Bench, cls: PrinterClass, m
     assert "; fill_density = 15%" in text
     assert "; layer_height = 0.2" in text
     assert text.index("M140 S0") > text.index(";LAYER_CHANGE")
+
+
+BAMBU = [
+    PrinterClass(profile, MACHINES[machine].bed, 0.4, machine)
+    for profile, machine in (
+        ("bambu-p1s-0.4", "P1S"),
+        ("bambu-x1c-0.4", "X1C"),
+        ("bambu-a1-0.4", "A1"),
+        ("bambu-a1-mini-0.4", "A1MINI"),
+    )
+]
+
+
+@pytest.mark.parametrize("cls", BAMBU, ids=lambda cls: cls.machine)
+def test_a_cube_for_a_bambu_printer_is_a_file_others_can_read(bench: Bench, tmp_path: Path, cls: PrinterClass) -> None:
+    options = SliceOptions(material="PETG", color="#1a1a1a")
+    artifact, path = bench.slice(box(), options, cls, copies=2)
+    assert path.name.endswith(".gcode.3mf")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        gcode = archive.read("Metadata/plate_1.gcode")
+        told = archive.read("Metadata/slice_info.config").decode()
+        assert archive.read("Metadata/plate_1.gcode.md5").decode() == hashlib.md5(gcode, usedforsecurity=False).hexdigest().upper()
+    model = lib3mf.get_wrapper().CreateModel()
+    model.QueryReader("3mf").ReadFromFile(str(path))
+    assert f'key="printer_model_id" value="{MACHINES[cls.machine].code}"' in told
+    assert f'key="prediction" value="{artifact.estimate.seconds}"' in told
+    text = gcode.decode()
+    head, _, commands = text.partition("; EXECUTABLE_BLOCK_START\n")
+    layers = commands.count("\n;LAYER_CHANGE")
+    assert f"; total layer number: {layers}\n" in head
+    assert re.findall(r"^M73 L(\d+)$", commands, re.MULTILINE) == [str(number) for number in range(1, layers + 1)]
+    assert re.findall(r"^M991 S0 P(\d+)$", commands, re.MULTILINE) == [str(number) for number in range(layers)]
+    assert commands.index("\nG28\n") < commands.index("\nM620 S0A\n") < commands.index("\nG29 ") < commands.index("\n;LAYER_CHANGE")
+    assert commands.endswith("M73 P100 R0\n; EXECUTABLE_BLOCK_END\n")
+    ends = re.findall(r"^(M104|M109|M140|M190) S(\d+)", commands, re.MULTILINE)
+    assert [value for name, value in ends if name in ("M140", "M190")][-1] == "0"
+    assert [value for name, value in ends if name in ("M104", "M109")][-1] == "0"
+    again = Bench(tmp_path / "another")
+    assert again.slice(box(), options, cls, copies=2)[0].sha256 == artifact.sha256
+
+
+@pytest.mark.parametrize("cls", BAMBU, ids=lambda cls: cls.machine)
+@pytest.mark.parametrize("choice", [("fine", "ABS"), ("draft", "TPU"), ("standard", "PLA"), ("draft", "ASA")])
+def test_the_gate_passes_every_choice_for_a_bambu_printer(bench: Bench, cls: PrinterClass, choice: tuple[str, str]) -> None:
+    quality, material = choice
+    bench.slice(box(12, 12, 6), SliceOptions(quality, 20, material, "#1a1a1a"), cls=cls)
+
+
+@pytest.mark.parametrize("cls", [BAMBU[0], BAMBU[3]], ids=lambda cls: cls.machine)
+def test_a_full_bed_of_a_bambu_printer_passes_too(bench: Bench, cls: PrinterClass) -> None:
+    copies = capacity(Size(59, 59, 1), cls)
+    artifact, _ = bench.slice(box(59, 59, 1), SliceOptions(quality="draft", infill=0), cls, copies)
+    assert artifact.copies == copies == (15 if cls.machine == "P1S" else 4)
 
 
 def test_copies_stand_apart_and_are_labelled(bench: Bench) -> None:

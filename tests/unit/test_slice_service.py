@@ -9,6 +9,7 @@ import os
 import resource
 import stat
 import time
+import zipfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,13 +86,14 @@ class Shop:
         geometry_sha: str = "block",
         copies: int = 1,
         on_progress: Callable[[float], None] | None = None,
+        cls: PrinterClass = CLS,
     ) -> Plate:
         return await (service or self.service).artifact(
-            self.geometry, geometry_sha, Size(SIDE, SIDE, HEIGHT), SIDE * SIDE * HEIGHT, options, CLS, copies, on_progress
+            self.geometry, geometry_sha, Size(SIDE, SIDE, HEIGHT), SIDE * SIDE * HEIGHT, options, cls, copies, on_progress
         )
 
     def leftovers(self) -> list[str]:
-        return [str(path) for path in self.cache.rglob("*") if path.suffix not in {".json", ".gcode"} and path.is_file()]
+        return [str(path) for path in self.cache.rglob("*") if path.suffix not in {".json", ".gcode", ".3mf"} and path.is_file()]
 
 
 @pytest.fixture
@@ -350,3 +352,52 @@ def test_nothing_goes_while_it_is_unknown_what_is_in_use(shop: Shop) -> None:
     service = shop.open(cache_bytes=1, pinned=unknown)
     first, _ = asyncio.run(shop.ask(service=service)), asyncio.run(shop.ask(SliceOptions(infill=99), service))
     assert first[1].exists()
+
+
+# files made for a model
+
+P1S = PrinterClass("bambu-p1s-0.4", Size(256, 256, 250), 0.4, "P1S")
+
+
+def marked() -> list[str]:
+    lines, number = [], 0
+    for line in layers():
+        lines.append(line)
+        if line == ";LAYER_CHANGE":
+            lines += [f"M73 L{number + 1}", f"M991 S0 P{number}"]
+            number += 1
+    return lines
+
+
+def test_a_plate_for_a_machine_of_its_own_is_a_project_file(shop: Shop) -> None:
+    shop.prints([*START, *marked(), *END])
+    artifact, path = asyncio.run(shop.ask(cls=P1S))
+    assert path == shop.cache / f"{artifact.key}.gcode.3mf"
+    assert artifact.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert zipfile.is_zipfile(path)
+    plain, _ = asyncio.run(shop.ask())
+    assert plain.key != artifact.key
+    assert asyncio.run(shop.ask(service=shop.open(), cls=P1S)) == (artifact, path)
+    assert len(shop.runs) == 2
+    path.write_bytes(b"rotten")
+    again, _ = asyncio.run(shop.ask(cls=P1S))
+    assert again == artifact  # made anew, and to the byte the same
+    assert len(shop.runs) == 3
+    assert shop.leftovers() == []
+
+
+def test_project_files_are_evicted_with_what_is_known_of_them(shop: Shop) -> None:
+    shop.prints([*START, *marked(), *END])
+    old, path = asyncio.run(shop.ask(cls=P1S))
+    small = shop.open(cache_bytes=1)
+    asyncio.run(shop.ask(SliceOptions(infill=99), service=small))
+    assert not path.exists()
+    assert not (shop.cache / f"{old.key}.json").exists()
+
+
+def test_a_profile_that_marks_no_layers_is_refused_for_good(shop: Shop) -> None:
+    for _ in range(2):
+        with pytest.raises(GateRefused, match="10 layers are marked") as caught:
+            asyncio.run(shop.ask(cls=P1S))
+        assert caught.value.code == "layers_not_marked"
+    assert len(shop.runs) == 1
