@@ -38,9 +38,13 @@ class Capability(StrEnum):
 
 
 class Concern(StrEnum):
-    """What a person should see to although the print goes on."""
+    """What a person should see to, whatever the machine does meanwhile."""
 
     BAD_CABLE = "bad_cable"
+    HELD = "held"  # a print waits for a person at the machine: filament, a door, a look at the first layer
+    MACHINE_FAULT = "machine_fault"  # a part of the machine complains
+    STORAGE = "storage"  # what the machine keeps its files on is missing, full or damaged
+    LOCKED = "locked"  # the machine lets itself be watched but takes no commands
 
 
 class Outcome(StrEnum):
