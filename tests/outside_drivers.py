@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from drivers.contract import Phase, Refused, RemoteFile, Spool, Unreachable
+from drivers.contract import Concern, Phase, Refused, RemoteFile, Spool, Unreachable
 from tests.fleet_farm import FleetFarm, eventually
 
 
@@ -69,6 +69,44 @@ class SwallowedStart:
         raise Unreachable("no answer to the start")
 
 
+class SickStorage:
+    """A machine whose storage fails and recovers when a test says so."""
+
+    def __init__(self, driver, trouble: str | None = None) -> None:
+        self._driver, self.trouble = driver, trouble
+        self._turned = asyncio.Event()
+
+    def __getattr__(self, name: str):
+        return getattr(self._driver, name)
+
+    def turns(self, trouble: str | None) -> None:
+        """From now on the machine says this of its storage; None: it is well."""
+        self.trouble = trouble
+        self._turned.set()
+
+    async def snapshots(self):
+        async for seen in interrupted(self._driver.snapshots(), self._turned):
+            yield replace(seen, concerns={Concern.STORAGE: self.trouble} if self.trouble else {})
+
+
+async def interrupted(snapshots, bell: asyncio.Event):
+    """The snapshots, and the last one again whenever the bell rings."""
+    source = aiter(snapshots)
+    seen, coming = None, asyncio.ensure_future(anext(source))
+    try:
+        while True:
+            rung = asyncio.ensure_future(bell.wait())
+            await asyncio.wait({coming, rung}, return_when=asyncio.FIRST_COMPLETED)
+            rung.cancel()
+            bell.clear()
+            if coming.done():
+                seen, coming = coming.result(), asyncio.ensure_future(anext(source))
+            if seen is not None:
+                yield seen
+    finally:
+        coming.cancel()
+
+
 class SeveralSpools:
     """A machine that feeds itself from several spools: it says what is loaded, and remembers which slot each start named."""
 
@@ -85,20 +123,8 @@ class SeveralSpools:
         self._exchanged.set()
 
     async def snapshots(self):
-        source = aiter(self._driver.snapshots())
-        seen, coming = None, asyncio.ensure_future(anext(source))
-        try:
-            while True:
-                exchanged = asyncio.ensure_future(self._exchanged.wait())
-                await asyncio.wait({coming, exchanged}, return_when=asyncio.FIRST_COMPLETED)
-                exchanged.cancel()
-                self._exchanged.clear()
-                if coming.done():
-                    seen, coming = coming.result(), asyncio.ensure_future(anext(source))
-                if seen is not None:
-                    yield seen if seen.phase is Phase.OFFLINE else replace(seen, spools=self.spools)
-        finally:
-            coming.cancel()
+        async for seen in interrupted(self._driver.snapshots(), self._exchanged):
+            yield seen if seen.phase is Phase.OFFLINE else replace(seen, spools=self.spools)
 
     async def start(self, remote: RemoteFile, slot: str | None = None) -> None:
         if slot not in [spool.slot for spool in self.spools]:

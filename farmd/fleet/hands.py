@@ -201,12 +201,12 @@ class Hands:
 
     def _locked_out(self, tx: Tx, sent: Row, reason: str) -> None:
         printing.start_refused(tx, sent, reason, foreign=False, blame_plate=False)
-        printing.quarantine(tx, self.settings.id, f"{reason}; mend the key in the configuration and enable the printer")
+        printing.quarantine(tx, self.settings.id, f"{reason}; when that is mended, enable the printer")
 
     async def _shut_out(self, attempt: Row, reason: str) -> None:
         def write(tx: Tx) -> None:
             printing.failed(tx, attempt, reason, blame_plate=False)
-            printing.quarantine(tx, self.settings.id, f"{reason}; mend the key in the configuration and enable the printer")
+            printing.quarantine(tx, self.settings.id, f"{reason}; when that is mended, enable the printer")
 
         await self.store.write(write)
 

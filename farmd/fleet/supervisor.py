@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from drivers.contract import Capability, Driver, DriverError, Outcome, Phase, Snapshot, Unauthorized, Unreachable
+from drivers.contract import Capability, Concern, Driver, DriverError, Outcome, Phase, Snapshot, Unauthorized, Unreachable
 from farmd.config import PrinterSettings
 from farmd.domain.lifecycle import ATTEMPT_BEFORE_START, ATTEMPT_LIVE, AttemptState, IllegalMove
 from farmd.domain.ports import World
@@ -24,8 +24,9 @@ from farmd.fleet.sight import StallWatch, sight
 from farmd.fleet.traces import Trace, Traces
 from farmd.store import printing
 from farmd.store import tables as t
-from farmd.store.engine import Conflict, Store, StoreFailed
+from farmd.store.engine import Conflict, Store, StoreFailed, Tx
 from farmd.store.rows import Row, find
+from farmd.store.storage_faults import note_storage, read_storage
 
 LOOK_AGAIN = 15.0  # seconds between looks when nothing rings
 LOOK_SOON = 1.0  # while something is expected to happen
@@ -61,6 +62,8 @@ class Supervisor:
         self._in_doubt = True  # until it was seen once
         self._stall = StallWatch()
         self._traces = Traces()
+        self._faulty: bool | None = None  # its storage; None until the printer was seen
+        self._turns: list[str | None] = []  # what happened to it that is not written down yet: a fault in words, or that it is well
         self._bell = store.watch("attempts")
         self._log = log.bind(printer=settings.id)
 
@@ -107,6 +110,10 @@ class Supervisor:
             self._since = now
             self._log.info("printer.seen", phase=snapshot.phase.value, token=snapshot.token, file=snapshot.file)
         self._traces.look(snapshot)
+        fault = snapshot.concerns.get(Concern.STORAGE)
+        if snapshot.phase is not Phase.OFFLINE and self._faulty != (fault is not None):
+            self._faulty = fault is not None
+            self._turns.append(fault)
         still = self._stall.look(snapshot, now)
         shown = self._registry.live(self.settings.id)
         self._registry.see(self.settings.id, sight(snapshot, self._world.now(), still=still, before=shown))
@@ -159,6 +166,7 @@ class Supervisor:
             attempts = [*([row] if row else []), *unknown]
             self._asked = {attempt["id"]: self._asked[attempt["id"]] for attempt in attempts if attempt["id"] in self._asked}
             await self._judge_traces()
+            await self._count_storage_faults()
             if await self._move_one(attempts):
                 continue  # the rows are not what they were
             if not row:
@@ -275,6 +283,20 @@ class Supervisor:
                     partial(printing.leftover, printer_id=self.settings.id, file=trace.file, watched=trace.watched)
                 )
             self._traces.unjudged.remove(trace)
+
+    async def _count_storage_faults(self) -> None:
+        """A printer whose storage fails again and again would lose every further print to it."""
+        while self._turns:
+            fault = self._turns[0]
+            _, known = await self._store.read(lambda c: read_storage(c, self.settings.id))
+            if known != (fault is not None):
+                await self._store.write(partial(self._storage_turned, fault=fault))
+            del self._turns[0]
+
+    def _storage_turned(self, tx: Tx, fault: str | None) -> None:
+        if note_storage(tx, self.settings.id, faulty=fault is not None):
+            reason = f"its storage failed again before a print came out well: {fault}; exchange or format the card, then enable it"
+            printing.quarantine(tx, self.settings.id, reason)
 
     async def _answered_for(self, trace: Trace) -> bool:
         """Whether the attempt whose print this was looks after the bed: it is on the machine, or its success is booked."""

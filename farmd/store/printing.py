@@ -17,6 +17,7 @@ from farmd.store import tables as t
 from farmd.store.engine import Tx
 from farmd.store.outbox import emit
 from farmd.store.rows import Row, add, change, find, get
+from farmd.store.storage_faults import forgive_storage
 from farmd.store.transitions import advance_attempt, advance_job, clear_attention, raise_attention
 
 MAX_PLATE_FAILURES = 3
@@ -392,6 +393,7 @@ def _forgive_printer(tx: Tx, printer_id: str) -> None:
     printer = get(tx.connection, t.printers, printer_id)
     if printer["failures_in_row"]:
         change(tx, t.printers, printer, failures_in_row=0, last_job_id=None)
+    forgive_storage(tx, printer_id)
 
 
 def _blame_printer(tx: Tx, attempt: Row, reason: str) -> None:
