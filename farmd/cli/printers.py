@@ -1,6 +1,7 @@
 """`farmd printers`: the machines and their beds."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -39,23 +40,50 @@ def list_printers(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: farmd printers discover >> farmd.toml")
 def discover(
-    ports: Annotated[list[str] | None, typer.Argument(metavar="[PORT]...", help="Only these; else every serial port.")] = None,
+    ports: Annotated[
+        list[str] | None, typer.Argument(metavar="[PORT]...", help="Only these; else serial ports and network.")
+    ] = None,
 ) -> None:
-    """Look for printers on this host's serial ports and propose their [[printers]] blocks. Opening a port restarts some boards."""
+    """Look for printers on this host's serial ports and in its network (Bambu Lab), and propose their [[printers]] blocks. Opening
+    a port restarts some boards."""
     import asyncio
-    import sys
 
+    async def look() -> tuple[int, str]:
+        serial = asyncio.create_task(_on_serial_ports(ports or ()))
+        network = asyncio.create_task(_in_the_network()) if not ports else None
+        return await serial + (await network if network is not None else 0), " or network" if network is not None else ""
+
+    count, where = asyncio.run(look())
+    if not count:
+        raise Complaint(f"no printer was found on a serial port{where}: are they switched on and connected?")
+
+
+async def _on_serial_ports(ports: Sequence[str]) -> int:
     from farmd.fleet.serial_lines import discover as look
     from farmd.fleet.serial_lines import printer_block
 
-    found = asyncio.run(look(ports or ()))
-    for number, each in enumerate([each for each in found if each.firmware], 1):
+    found = await look(ports)
+    answering = [each for each in found if each.firmware]
+    for number, each in enumerate(answering, 1):
         print(printer_block(each, number))
     for each in found:
         if not each.firmware:
             print(f"{each.port} {each.what}: {each.words}", file=sys.stderr)
-    if not any(each.firmware for each in found):
-        raise Complaint("no serial printer was found: are they switched on and plugged in?")
+    return len(answering)
+
+
+async def _in_the_network() -> int:
+    from farmd.fleet.lan_printers import discover as listen
+    from farmd.fleet.lan_printers import lan_block
+
+    try:
+        found = await listen()
+    except OSError as error:
+        print(f"UDP port 2021 cannot be listened on ({error.strerror}), so no Bambu printer is heard", file=sys.stderr)
+        return 0
+    for number, each in enumerate(found, 1):
+        print(lan_block(each, number))
+    return len(found)
 
 
 @app.command(epilog="Example: farmd printers show mk3-01")
