@@ -34,6 +34,7 @@ EVENT_TYPES = (
     "printer.bed_cleared",
     "printer.foreign_print",
     "farm.restored",
+    "farm.payment_unknown",
 )
 """Everything a webhook may subscribe to, besides `*` and prefixes such as `order.*`."""
 

@@ -7,6 +7,7 @@ be paid all the same. A part of the round that fails does not keep the others fr
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -15,8 +16,8 @@ from farmd.payments.alone import each_alone
 from farmd.payments.inbox import Inbox
 from farmd.payments.ledger import Ledger
 from farmd.payments.stripe_api import Refused, StripeApi, StripeProblem
-from farmd.payments.stripe_shapes import EVENT_TYPES, text
-from farmd.store import till
+from farmd.payments.stripe_shapes import CHECKOUT_KEY, EVENT_TYPES, own_id, sighting, text
+from farmd.store import restored, till
 from farmd.store.engine import Store, Tx
 from farmd.store.order_lists import order_row
 from farmd.store.sales import record_cancellation
@@ -35,7 +36,7 @@ class Sweep:
 
     async def round(self) -> None:
         """Look for everything once."""
-        parts: list[Callable[[], Awaitable[None]]] = [self.sessions, self.promises, self.loose_ends]
+        parts: list[Callable[[], Awaitable[None]]] = [self.sessions, self.promises, self.loose_ends, self.strangers]
         if self._ledger.stripe.mode != "webhook":
             parts.insert(0, self.events)
         for part in parts:
@@ -105,6 +106,38 @@ class Sweep:
         """What a hand in the store or an old backup may have left: wishes without a request, paid orders without work."""
         await each_alone(self._store, await self._store.read(till.unsettled), self._ledger.settle)
         await each_alone(self._store, await self._store.read(till.paid_without_jobs), _not_made)
+
+    async def strangers(self) -> None:
+        """After a backup was restored: checkouts that came after it, of orders that are gone. Nobody shall pay there any more, and
+        what was paid is told."""
+        since = await self._store.read(restored.lost_since)
+        if since is None:
+            return
+        async for page in self._api.sessions_since(int((since - timedelta(minutes=10)).timestamp())):
+            for session in page:
+                session_id, own = text(session, "id"), own_id(session, CHECKOUT_KEY)
+                if session_id is None or own is None:
+                    continue  # not opened by farmd
+                if await self._store.read(partial(till.find_checkout, session=session_id, own=own)) is None:
+                    await self._end_stranger(session_id, session)
+        await self._store.write(restored.looked_for_strangers)
+
+    async def _end_stranger(self, session_id: str, session: dict[str, Any]) -> None:
+        if text(session, "status") == "open":
+            try:
+                session = await self._api.expire_session(session_id, f"farmd-lost-{session_id}")
+            except Refused:
+                session = await self._api.session(session_id)  # it was paid in this very moment
+        if text(session, "status") != "complete":
+            return
+        seen = sighting(session, None, (), ())
+        told = partial(
+            restored.payment_unknown, session_id=session_id, order_id=seen.order_id, amount=seen.total, currency=seen.currency
+        )
+        if await self._store.write(told):
+            log.error(
+                "sweep.payment_unknown", session=session_id, order=seen.order_id, cure="it was paid after the backup: see Stripe"
+            )
 
 
 def _not_made(tx: Tx, order_id: str) -> None:

@@ -18,6 +18,7 @@ from farmd.store.engine import Tx
 from farmd.store.outbox import emit
 from farmd.store.rows import Row, add, find
 from farmd.store.snapshot import RESTORED
+from farmd.store.transitions import raise_attention
 from farmd.store.views import iso
 
 LEAP, LEAP_EACH_SECOND = 1_000_000, 100
@@ -73,3 +74,32 @@ def _doubt_attempt(tx: Tx, attempt: Row, words: str) -> None:
         printing.lost(tx, attempt, words)
     elif attempt["answer"] is not None or attempt["wish"]:
         tx.connection.execute(update(t.attempts).where(t.attempts.c.id == attempt["id"]).values(answer=None, wish=""))
+
+
+# money of orders that are gone
+
+
+def lost_since(connection: Connection) -> datetime | None:
+    """From when on there may be checkouts at the provider that no row speaks of; None when all of them were looked for."""
+    noted = till.noted(connection, till.LOST_SINCE)
+    return datetime.fromisoformat(noted) if noted else None
+
+
+def looked_for_strangers(tx: Tx) -> None:
+    """Every checkout of the lost time was looked for."""
+    tx.connection.execute(delete(t.meta).where(t.meta.c.key == till.LOST_SINCE))
+
+
+def payment_unknown(tx: Tx, session_id: str, order_id: str | None, amount: int, currency: str) -> bool:
+    """Tell, once, that a checkout was paid which no row speaks of; False when that was told before."""
+    once = f"payment-unknown:{session_id}"
+    if tx.connection.execute(select(t.events.c.sequence).where(t.events.c.once == once)).first() is not None:
+        return False
+    emit(tx, "farm.payment_unknown", order_id=order_id, once=once, sessionId=session_id, amount=amount, currency=currency)
+    if order_id is not None and find(tx.connection, t.orders, order_id) is not None:
+        detail = (
+            f"checkout {session_id} of this order was opened and paid after the backup that was restored; nothing here counts it. "
+            "Look at it at Stripe and give it back there, or cancel this order and place it again as paid"
+        )
+        raise_attention(tx, order_id, "payment_unknown", detail)
+    return True

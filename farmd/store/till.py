@@ -21,6 +21,8 @@ WAITING_FOR_MONEY = (CheckoutState.WANTED, CheckoutState.OPEN, CheckoutState.PRO
 LONGEST_WAIT = 900.0
 DOUBTED = "money-doubted"
 """The fact in `meta` when the rows about money were last found to be those of a backup."""
+LOST_SINCE = "money-lost-since"
+"""And that checkouts opened after this moment may be at the provider of which no row speaks; gone once they were looked for."""
 TOPIC, INBOX = "till", "inbox"
 """Ring when there is something to ask the provider, and when it told something."""
 _calls, _checkouts, _inbox = t.payment_calls.c, t.checkouts.c, t.inbox.c
@@ -255,6 +257,7 @@ def doubt_requests(tx: Tx, since: datetime) -> None:
     told = select(_checkouts.id).where(_checkouts.state.in_([state.value for state in live]), _checkouts.session_id.is_not(None))
     look_soon(tx, tx.connection.execute(told).scalars().all())
     note(tx, DOUBTED, now.isoformat())
+    note(tx, LOST_SINCE, since.isoformat())
 
 
 def unlooked(connection: Connection, order_id: str) -> bool:
