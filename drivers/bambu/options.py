@@ -76,7 +76,9 @@ def read_model(options: Mapping[str, Any]) -> Model:
     if model is None:
         raise ValueError(f"model: {word!r} is not one of {known}")
     if told and model not in told:
-        raise ValueError(f"model: a serial number that begins with {str(serial)[:3]} is a {told[0].name}'s, not a {model.name}'s")
+        raise ValueError(
+            f"model: {model.name} does not go with a serial number that begins with {str(serial)[:3]}: that is a {told[0].name}'s"
+        )
     return model
 
 

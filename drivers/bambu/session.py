@@ -142,6 +142,9 @@ class Session:
 
     def receive(self, payload: bytes | bytearray, now: float) -> None:
         """Take in one message."""
+        if self._woken_at >= self.heard_at:
+            self._woken_at = float("-inf")
+            self._ask_all(now)  # what changed in a silence is not repeated in the differences after it
         self.heard_at = now
         frame = read_frame(payload)
         match frame:

@@ -148,8 +148,17 @@ def test_a_silent_printer_is_woken_and_then_connected_anew():
     assert [message["pushing"]["command"] for message in printer.sent()] == ["start"]
     assert not printer.passes(14)
     assert printer.passes(1)
-    printer.says(mc_percent=0)
-    assert not printer.passes(1)
+
+
+def test_what_was_missed_in_a_silence_is_asked_for():
+    printer = running()
+    printer.passes(60)
+    printer.sent()
+    printer.says(mc_percent=3)
+    assert [message["pushing"]["command"] for message in printer.sent()] == ["pushall"]
+    printer.says(mc_percent=4)
+    assert printer.sent() == []
+    assert not printer.passes(59)
 
 
 def test_no_connection_is_made_anew_while_a_start_is_being_read_in():
