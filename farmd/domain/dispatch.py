@@ -103,7 +103,9 @@ def misfits(plate: PlateView, printer: PrinterView) -> list[Refusal]:
 
 
 def _by_word(plate: PlateView, printer: PrinterView) -> list[Refusal]:
-    """The filament a person said is loaded."""
+    """The filament a person said is loaded. While a printer of which nobody said anything is away, it may hold what is needed."""
+    if not printer.online and printer.material is None and printer.color is None:
+        return []
     found = []
     if not same_word(printer.material, plate.material):
         found.append(Refusal("material", f"needs {plate.material}, the printer has {printer.material or 'nothing'} loaded"))

@@ -57,6 +57,14 @@ def classes_of(printers: Sequence[PrinterSettings], profile: str | None) -> dict
     return counted
 
 
+def roomy(counted: Mapping[PrinterClass, int], size: Size) -> dict[PrinterClass, int]:
+    """The kinds with room for a part, and how many copies each takes at once; the most common kind first, and of equally common
+    ones that with the least room: the others take its plates too."""
+    room = {kind: capacity(size, kind) for kind in counted}
+    ranked = sorted(counted, key=lambda kind: (-counted[kind], room[kind], kind.key))
+    return {kind: room[kind] for kind in ranked if room[kind] > 0}
+
+
 class Worker:
     """Runs for ever; `run` returns only when cancelled."""
 
@@ -154,17 +162,16 @@ class Worker:
         return _Part(geometry, model["geometry_sha"], Size(**report["size"]), report["volume_mm3"])
 
     def _kinds(self, job: Row, part: _Part) -> dict[PrinterClass, int]:
-        """The kinds of printers with room for the part, and how many copies each takes at once; the most common kind first."""
+        """What `roomy` says of the printers that may make this job. Raises `_Waits`, `SliceRejected` when it says nothing."""
         counted = classes_of(list(self._printers().values()), job["profile"])
         if not counted:
             needs = f"a printer with the profile {job['profile']}" if job["profile"] else "a printer"
             raise _Waits("no_printer", f"the farm has no such printer: add {needs} to the configuration")
-        roomy = {kind: capacity(part.size, kind) for kind in sorted(counted, key=lambda kind: (-counted[kind], kind.key))}
-        roomy = {kind: copies for kind, copies in roomy.items() if copies > 0}
-        if not roomy:
+        kinds = roomy(counted, part.size)
+        if not kinds:
             detail = f"the part measures {part.size} and fits no printer of the farm"
             raise SliceRejected("does_not_fit", detail, "Make it smaller, split it, or add a larger printer; then retry or cancel.")
-        return roomy
+        return kinds
 
     async def _cut(self, job: Row, part: _Part, kinds: dict[PrinterClass, int], units: int) -> list[making.NewPlate]:
         """Plates for `units` copies: cut for the most common kind of printer, sliced for every kind that takes as many."""

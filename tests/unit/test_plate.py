@@ -16,6 +16,7 @@ from farmd.domain.slicing import Placement, PrinterClass
 from farmd.pipeline.mesh import Mesh
 from farmd.pipeline.plate import EDGE_MARGIN_MM, GAP_MM, MOST_COPIES, capacity, check, layout, split, usable
 from farmd.pipeline.slicers.plate_file import write_plate
+from farmd.pipeline.worker import roomy
 from tests.meshes import welded
 from tests.models import box, icosphere
 
@@ -211,3 +212,11 @@ def test_no_layout_reaches_into_the_corner_and_capacity_keeps_its_word(x: float,
     found = layout(size, copies, P1S)
     assert (found is not None) is (copies <= capacity(size, P1S))
     assert found is None or not in_the_corner(found)
+
+
+def test_plates_are_cut_for_the_most_common_kind_and_else_for_the_smallest_bed() -> None:
+    mini = PrinterClass("bambu-a1-mini-0.4", Size(180, 180, 180), 0.4, "A1MINI")
+    size = Size(100, 60, 10)
+    assert list(roomy({P1S: 1, MK3: 1, mini: 1}, size).items()) == [(mini, 3), (MK3, 6), (P1S, 7)]
+    assert list(roomy({P1S: 2, MK3: 1, mini: 1}, size)) == [P1S, mini, MK3]
+    assert list(roomy({P1S: 1, mini: 3}, Size(200, 200, 10))) == [P1S]

@@ -129,3 +129,13 @@ def test_a_slot_is_only_right_while_the_machine_says_so():
     assert mismatch("ams-0-1", (BLACK, WHITE), "PLA", "#1a1a1a") == (
         "slot ams-0-1 has to hold PLA #1a1a1a; loaded: slot ams-0-0 PLA #1a1a1a, slot ams-0-1 PLA #ffffff"
     )
+
+
+def test_a_machine_that_was_never_seen_may_hold_anything_but_starts_nothing():
+    away = replace(PRINTER, online=False, idle=False, phase="offline")
+    assert [refusal.rule for refusal in refusals(PLATE, away)] == ["offline"]
+    assert place_in_queue(PLATE, [PLATE], away) == 1
+    assert assign([PLATE], [away]) == []
+    assert "material" in [refusal.rule for refusal in refusals(PLATE, PRINTER)]  # as soon as it answers, nothing is nothing
+    said = replace(away, material="ABS", color="#1a1a1a")
+    assert [refusal.rule for refusal in refusals(PLATE, said)] == ["offline", "material"]
