@@ -117,9 +117,9 @@ class SeveralSpools:
     def __getattr__(self, name: str):
         return getattr(self._driver, name)
 
-    def exchange(self, *spools: Spool) -> None:
-        """Somebody puts these in."""
-        self.spools = spools
+    def exchange(self, spools: list[Spool] | None) -> None:
+        """Somebody puts these in; None: it does not tell any more."""
+        self.spools = None if spools is None else tuple(spools)
         self._exchanged.set()
 
     async def snapshots(self):
@@ -127,7 +127,7 @@ class SeveralSpools:
             yield seen if seen.phase is Phase.OFFLINE else replace(seen, spools=self.spools)
 
     async def start(self, remote: RemoteFile, slot: str | None = None) -> None:
-        if slot not in [spool.slot for spool in self.spools]:
+        if slot not in [spool.slot for spool in self.spools or ()]:
             raise Refused(f"there is no slot {slot}")
         self.fed.append(slot)
         await self._driver.start(remote)

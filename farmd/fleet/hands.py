@@ -157,8 +157,10 @@ class Hands:
         try:
             while not task.done():
                 bell = asyncio.ensure_future(watch.wait())
-                await asyncio.wait({task, bell}, return_when=asyncio.FIRST_COMPLETED)
-                bell.cancel()
+                try:
+                    await asyncio.wait({task, bell}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    bell.cancel()
                 row = await self.store.read(lambda c: get(c, t.attempts, attempt["id"]))
                 if row["cancel_wanted"] and not task.done():
                     return None

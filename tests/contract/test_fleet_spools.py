@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from drivers.contract import Spool
 from farmd.fleet.panel import panel
 from farmd.fleet.why import why
-from farmd.store import tables as t
 from tests.fleet_farm import FleetFarm, away, eventually, fleet_farm, one_in, play, status_is
 from tests.outside_drivers import SeveralSpools, wrap
 
@@ -77,7 +76,7 @@ def test_a_job_waits_for_its_spool_and_starts_as_soon_as_it_is_put_in(tmp_path):
             told = await reason(farm, order)
             assert told["waitsFor"]["code"] == "filament"
             assert "needs PLA #1a1a1a; loaded: slot ams-0-0 PLA #ffffff" in told["summary"]
-            driver.exchange(WHITE, BLACK)
+            driver.exchange([WHITE, BLACK])
             await eventually(lambda: status_is(farm, order, "ready"))
             assert driver.fed == ["ams-0-1"]
 
@@ -91,7 +90,7 @@ def test_a_spool_that_is_exchanged_while_the_file_goes_up_keeps_the_print_from_s
             order = await farm.order(1)
             await farm.clear("p1")
             await eventually(lambda: one_in(farm, "UPLOADING"))
-            driver.exchange(WHITE, PETG)
+            driver.exchange([WHITE, PETG])
             await eventually(lambda: [spool.slot for spool in farm.registry.live("p1").spools or ()] == ["ams-0-0", "ams-0-2"])
             assert await one_in(farm, "UPLOADING")
             farm.virtual["p1"].set_delay(0)
@@ -103,7 +102,7 @@ def test_a_spool_that_is_exchanged_while_the_file_goes_up_keeps_the_print_from_s
             )
             assert (driver.fed, farm.virtual["p1"].history) == ([], [])
             assert await farm.bed("p1") == "clear"
-            driver.exchange(WHITE, PETG, Spool("ams-0-3", "PLA", "#1a1a1a"))
+            driver.exchange([WHITE, PETG, Spool("ams-0-3", "PLA", "#1a1a1a")])
             await eventually(lambda: status_is(farm, order, "ready"))
             assert driver.fed == ["ams-0-3"]
             (job,) = (await farm.view(order))["jobs"]
@@ -114,23 +113,21 @@ def test_a_spool_that_is_exchanged_while_the_file_goes_up_keeps_the_print_from_s
 
 def test_a_plate_assigned_by_a_person_s_word_is_chosen_a_spool_once_the_machine_tells(tmp_path):
     async def story() -> None:
-        async with fleet_farm(tmp_path) as farm:
-            await eventually(lambda: farm.registry.live("p1").phase == "idle")
+        async with self_feeding(tmp_path) as (farm, driver):
+            driver.exchange(None)
+            await eventually(lambda: farm.registry.live("p1").spools is None)
             farm.virtual["p1"].set_delay(0.5)
             order = await farm.order(1)
             await farm.clear("p1")
             await eventually(lambda: one_in(farm, "UPLOADING"))
-            made: list[SeveralSpools] = []
-
-            def around(driver) -> SeveralSpools:
-                made.append(SeveralSpools(driver, BLACK))
-                return made[-1]
-
-            await wrap(farm, around)  # the daemon is restarted with a driver that can tell
+            driver.exchange([BLACK])
+            await eventually(lambda: farm.registry.live("p1").spools)
+            assert await one_in(farm, "UPLOADING")
             farm.virtual["p1"].set_delay(0)
             await eventually(lambda: status_is(farm, order, "ready"))
-            assert made[-1].fed == ["ams-0-1"]
-            moves = await farm.store.read(lambda c: c.execute(t.attempts.select()).mappings().all())
-            assert {(row["state"], row["slot"]) for row in moves} == {("FAILED", None), ("SUCCEEDED", "ams-0-1")}
+            assert driver.fed == ["ams-0-1"]
+            rows = await farm.attempts()
+            assert [(row["state"], row["slot"]) for row in rows] == [("FAILED", None), ("SUCCEEDED", "ams-0-1")]
+            assert "a spool has to be chosen" in rows[0]["reason"]
 
     play(story)()
