@@ -142,6 +142,11 @@ class DaemonProcess:
         assert self._client is not None
         return self._client
 
+    @property
+    def pid(self) -> int | None:
+        """The daemon's process, while it runs."""
+        return None if self._process is None else self._process.pid
+
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)

@@ -18,7 +18,7 @@ from farmd.api.problems import Problem
 from farmd.api.rooms import Rooms
 from farmd.domain.lifecycle import AttemptState, JobState, OrderStatus
 from farmd.store.engine import StoreFailed
-from farmd.store.figures import Figures, alive, figures
+from farmd.store.figures import Figures, alive, figures, write_something
 from farmd.store.views import iso
 
 router = APIRouter(tags=["health"])
@@ -38,7 +38,7 @@ async def readyz(request: Request) -> Response:
     try:
         async with asyncio.timeout(PATIENCE):
             await rooms.store.read(alive)
-            await rooms.store.write(lambda _tx: None)
+            await rooms.store.write(write_something)
     except (TimeoutError, StoreFailed) as error:
         raise _not_ready("store", str(error) or f"the store did not answer within {PATIENCE:g} seconds") from error
     if not rooms.ready():
