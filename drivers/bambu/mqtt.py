@@ -13,24 +13,47 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from drivers.bambu.packets import Overlong, Packets
 from drivers.contract import Unauthorized, Unreachable
 
 USER = "bblp"
 KEEPALIVE_SECONDS = 30
 TICK_SECONDS = 10.0
 """How often `tick` must be called: well within the keepalive."""
-READS_AT_ONCE = 32
+READS_AT_ONCE, READ_BYTES = 32, 16_384
 _WRONG_CODE = (134, 135)
+
+
+class _Socket:
+    """A socket as paho uses one: it writes to the printer, and reads the packets it is given."""
+
+    __slots__ = ("_given", "_sock", "close", "fileno", "send", "setblocking")
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock, self._given = sock, b""
+        self.send, self.close, self.fileno, self.setblocking = sock.send, sock.close, sock.fileno, sock.setblocking
+
+    def give(self, packet: bytes) -> None:
+        """What paho may read; nothing is the end of the stream."""
+        self._given = packet
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._given)
+
+    def recv(self, size: int) -> bytes:
+        piece, self._given = self._given[:size], self._given[size:]
+        return piece
 
 
 class _Client(Client):
     """Connects over a socket that stands already: paho's own would block until the printer answers."""
 
-    def __init__(self, client_id: str, sock: ssl.SSLSocket) -> None:
+    def __init__(self, client_id: str, sock: _Socket) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv311, reconnect_on_failure=False)
         self._ready = sock
 
-    def _create_socket(self) -> ssl.SSLSocket:
+    def _create_socket(self) -> Any:
         return self._ready
 
 
@@ -51,7 +74,9 @@ class Link:
         self._received, self._lost = received, lost
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
-        self._client = client = _Client(client_id, sock)
+        self._sock, self._inlet, self._packets = sock, _Socket(sock), Packets()
+        self._end = ""
+        self._client = client = _Client(client_id, self._inlet)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -98,19 +123,49 @@ class Link:
 
     def _drop(self) -> None:
         sock = self._client.socket()
-        if isinstance(sock, ssl.SSLSocket):
+        if sock is not None:
             self._loop.remove_reader(sock)
             self._loop.remove_writer(sock)
             sock.close()
 
     def _readable(self) -> None:
-        client = self._client
         for _ in range(READS_AT_ONCE):
-            rc = client.loop_read()
-            sock = client.socket()
-            if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or not isinstance(sock, ssl.SSLSocket) or not sock.pending():
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
-        self._loop.call_soon(self._readable)  # more is decrypted already, of which the loop knows nothing
+            except OSError as error:
+                self._end, data = error.strerror or "", b""
+            if not (self._understand(data) if data else self._ended()) or not self._sock.pending():
+                return
+        self._loop.call_soon(self._more)  # more is decrypted already, of which the loop knows nothing
+
+    def _more(self) -> None:
+        if self.alive:
+            self._readable()
+
+    def _understand(self, data: bytes) -> bool:
+        """Take in what came. False when there is no connection any more."""
+        self._packets.feed(data)
+        try:
+            while self.alive and (packet := self._packets.take()) is not None:
+                report, content = packet
+                if report:
+                    self._received(content)
+                else:
+                    self._inlet.give(content)
+                    while self._inlet.waiting and self.alive:
+                        self._client.loop_read()
+        except Overlong:
+            self._end = "what it sent is no message of a printer"
+            return self._ended()
+        return self.alive
+
+    def _ended(self) -> bool:
+        """Let paho find the end of the stream: it takes leave of everything and says so."""
+        self._inlet.give(b"")
+        self._client.loop_read()
+        return False
 
     # --- paho calls these ---
 
@@ -129,7 +184,7 @@ class Link:
             self._opened.set_result(None)
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
-        words = f"the connection broke ({reason})"
+        words = f"the connection broke ({self._end or 'the printer hung up'})" if reason.is_failure else "the connection was closed"
         if not self._opened.done():
             self._fail(Unreachable(words))
         elif not self._closed:

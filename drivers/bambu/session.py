@@ -21,6 +21,11 @@ from drivers.bambu.trays import TRAY_KEYS, has_changer, spools_of
 from drivers.contract import Outcome, Spool
 
 KEEP_ANSWERS = 16
+_TELLING = (
+    *("gcode_state", "subtask_id", "subtask_name", "gcode_file", "mc_percent", "layer_num"),
+    *("print_error", "fail_reason", "hms", "fun", "stg_cur"),
+)
+"""Fields of which a change may mean something for the print at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,6 @@ class Session:
         self.unheeded = False  # a command of ours was refused for not being signed
         self.model, self._wall = model, wall
         self._out: list[Command] = []
-        self._raw_hms: object = None
         self._last_code = 0  # the last print_error seen while the print at hand was at work
         self._at_work: str | None = None  # our print that this connection saw at work
         self._percent = self._layer = 0  # the furthest the print at work was seen; they fall to 0 when it is stopped
@@ -73,7 +77,7 @@ class Session:
     def opened(self, now: float) -> None:
         """A connection stands: everything is to be told anew."""
         self.picture, self.ready, self._at_work, self._last_code = {}, False, None, 0
-        self._raw_hms, self.hms, self.fault = None, (), None
+        self.hms, self.fault = (), None
         self.answers.clear()
         self.heard_at, self._woken_at = now, float("-inf")
         self._ask_all(now)
@@ -174,8 +178,13 @@ class Session:
     def _report(self, report: Report, now: float) -> None:
         news, picture = report.fields, self.picture
         full = report.full or (report.full is None and fields.looks_full(news))
+        # most reports tell of a temperature and nothing else
         reload = not self.ready or any(key in news and news[key] != picture.get(key) for key in TRAY_KEYS)
-        merge(picture, news, full=full)
+        telling = not self.ready or any(key in news and news[key] != picture.get(key) for key in _TELLING)
+        if picture:
+            merge(picture, news, full=full)
+        else:
+            self.picture = picture = news
         if full:
             self.card = fields.card_trouble(picture)
             if not self.ready:
@@ -184,16 +193,14 @@ class Session:
                 self._take_up_launch(now)
         if not self.ready:
             return
-        if "hms" in news and news["hms"] != self._raw_hms:
-            self._raw_hms = news["hms"]
-            self.hms = hms_faults(self._raw_hms)
-        if "print_error" in news:
-            self.fault = print_fault(news["print_error"])
-        if fields.is_locked(picture) is False:
-            self.unheeded = False
         if reload:
             self.spools = spools_of(picture)
-        self._judge()
+        if telling:
+            self.hms = hms_faults(picture.get("hms"))
+            self.fault = print_fault(picture.get("print_error"))
+            if fields.is_locked(picture) is False:
+                self.unheeded = False
+            self._judge()
 
     # --- what it means ---
 
