@@ -199,7 +199,7 @@ def _build(settings: Settings, store: Store, world: World) -> _Farm:
         courier=Courier(store, world, policy),
         feed=feed,
         backups=backups,
-        timers=Timers(),
+        timers=Timers(world),
         server=_server(rooms),
     )
 
