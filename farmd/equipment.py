@@ -35,11 +35,12 @@ def equipped(settings: Settings, model: Callable[[PrinterSettings], str | None] 
 
 
 def _equipped(printer: PrinterSettings, word: str | None, profiles: Profiles) -> PrinterSettings:
-    made = profiles.models.get(printer.profile)
+    made = profiles.models.get(printer.profile, ())
     if word is None:
-        if made is not None:
+        if made:
+            titles = " or a ".join(machine.title for machine in made)
             raise ValueError(
-                f"profile: {printer.profile} makes files for a {made.title} alone, and this printer takes plain G-code; "
+                f"profile: {printer.profile} makes files for a {titles} alone, and this printer takes plain G-code; "
                 f"use {_others(profiles)}"
             )
         return printer
@@ -47,7 +48,7 @@ def _equipped(printer: PrinterSettings, word: str | None, profiles: Profiles) ->
     if machine is None:
         raise ValueError(f"model: farmd cannot make files for a {word} yet; it can for {', '.join(MACHINES)}")
     profile = printer.profile
-    if "profile" not in printer.given or made != machine:
+    if "profile" not in printer.given or machine not in made:
         profile = _profile(printer, machine, profiles)
     bed = printer.bed if "bed" in printer.given else (machine.bed.x, machine.bed.y, machine.bed.z)
     return replace(printer, profile=profile, bed=bed, machine=machine.name)

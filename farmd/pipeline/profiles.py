@@ -30,7 +30,7 @@ PRESCRIBED = {
 }
 REQUIRED = ("start_gcode", "end_gcode", "nozzle_diameter", "filament_diameter", "fill_pattern", "layer_height")
 MATERIAL_KEYS = ("temperature", "first_layer_temperature", "bed_temperature", "first_layer_bed_temperature")
-MADE_FOR = "farmd_machine"  # farmd's own key: the model whose machines take nothing but files made for them
+MADE_FOR = "farmd_machine"  # farmd's own key: models whose machines take nothing but files made for them, with commas between
 NO_FILAMENT_COMMANDS = '";"'  # an empty value makes PrusaSlicer 2.5 read past the end of its own list
 
 
@@ -69,16 +69,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """A checked directory. `models`: the profiles that make files for one model of machine alone."""
+    """A checked directory. `models`: the profiles that make files for some models of machines alone, and for which."""
 
     machines: Mapping[str, Settings]
     qualities: Mapping[str, Quality]
     materials: Mapping[str, Material]
-    models: Mapping[str, Machine]
+    models: Mapping[str, tuple[Machine, ...]]
 
     def profile_for(self, machine: Machine, nozzle: float) -> str | None:
         """The first profile that makes files for this model with this nozzle (mm)."""
-        fitting = (name for name, model in self.models.items() if model == machine and self._has_nozzle(name, nozzle))
+        fitting = (name for name, models in self.models.items() if machine in models and self._has_nozzle(name, nozzle))
         return min(fitting, default=None)
 
     def _has_nozzle(self, profile: str, nozzle: float) -> bool:
@@ -89,11 +89,11 @@ class Profiles:
         machine = _pick(self.machines, cls.profile, "profile")
         quality = _pick(self.qualities, options.quality, "quality")
         material = _pick(self.materials, options.material, "material")
-        if self.models.get(cls.profile) != cls.made_for:
-            made, takes = self.models.get(cls.profile), cls.made_for
+        made, takes = self.models.get(cls.profile, (None,)), cls.made_for
+        if takes not in made:
             raise SliceRejected(
                 "machine_mismatch",
-                f"profile {cls.profile} makes {_files(made)}, the printer takes {_files(takes)}",
+                f"profile {cls.profile} makes {_files(*made)}, the printer takes {_files(takes)}",
                 "Give the printer a profile for its model.",
             )
         if not self._has_nozzle(cls.profile, cls.nozzle):
@@ -114,7 +114,7 @@ class Profiles:
 def load_profiles(directory: Path) -> Profiles:
     """Read and check a whole profile directory. Raises ProfileError."""
     machines = {path.stem: _machine(path) for path in sorted(directory.glob("*.ini"))}
-    models = {name: _model(directory / f"{name}.ini", settings) for name, settings in machines.items() if MADE_FOR in settings}
+    models = {name: _models(directory / f"{name}.ini", settings) for name, settings in machines.items() if MADE_FOR in settings}
     if not machines:
         raise ProfileError(f"{directory}: no .ini profile here; farmd's own are in config/profiles")
     qualities = {name: _quality(where, table) for name, where, table in _tables(directory / "qualities.toml")}
@@ -123,16 +123,19 @@ def load_profiles(directory: Path) -> Profiles:
     return Profiles(machines, qualities, materials, models)
 
 
-def _files(machine: Machine | None) -> str:
-    return f"files for a {machine.title}" if machine else "plain G-code"
+def _files(*machines: Machine | None) -> str:
+    return " or ".join(f"files for a {machine.title}" if machine else "plain G-code" for machine in machines)
 
 
-def _model(path: Path, settings: Settings) -> Machine:
+def _models(path: Path, settings: Settings) -> tuple[Machine, ...]:
     """Take out the key that is not the slicer's."""
-    machine = machine_named(name := settings.pop(MADE_FOR))
-    if machine is None:
-        raise ProfileError(f"{path}: {MADE_FOR} {name!r} is not known; known are {', '.join(sorted(MACHINES))}")
-    return machine
+    found = []
+    for name in settings.pop(MADE_FOR).split(","):
+        machine = machine_named(name)
+        if machine is None:
+            raise ProfileError(f"{path}: {MADE_FOR} {name.strip()!r} is not known; known are {', '.join(sorted(MACHINES))}")
+        found.append(machine)
+    return tuple(found)
 
 
 def _check_keys(

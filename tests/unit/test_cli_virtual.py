@@ -127,7 +127,7 @@ def test_the_doctor_names_a_profile_that_is_made_for_another_printer(tmp_path):
         "[[printers]]\nid='a'\ndriver='octoprint'\nurl='http://127.0.0.1:9'\napi_key='k'\nprofile='bambu-p1s-0.4'\nmaterial='PLA'\n"
     )
     failed = {(row["area"], row["step"]): row["detail"] for row in findings(config) if not row["ok"]}
-    assert "bambu-p1s-0.4 makes files for a Bambu Lab P1S alone" in failed["config", "printers"]
+    assert "bambu-p1s-0.4 makes files for a Bambu Lab P1S or a Bambu Lab P1P alone" in failed["config", "printers"]
     assert "use generic-0.4 or mk3s-0.4" in failed["config", "printers"]
 
 

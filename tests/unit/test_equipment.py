@@ -39,6 +39,9 @@ def complaint(*printers: PrinterSettings, profiles: Path | None = None) -> str:
     [
         ("P1S", "bambu-p1s-0.4", (256.0, 256.0, 250.0), "P1S"),
         ("X1C", "bambu-x1c-0.4", (256.0, 256.0, 250.0), "X1C"),
+        ("P1P", "bambu-p1s-0.4", (256.0, 256.0, 250.0), "P1P"),
+        ("X1", "bambu-x1c-0.4", (256.0, 256.0, 250.0), "X1"),
+        ("X1E", "bambu-x1c-0.4", (256.0, 256.0, 250.0), "X1E"),
         ("A1", "bambu-a1-0.4", (256.0, 256.0, 256.0), "A1"),
         ("A1 mini", "bambu-a1-mini-0.4", (180.0, 180.0, 180.0), "A1MINI"),
     ],
@@ -82,7 +85,9 @@ def test_a_printer_of_plain_gcode_gets_no_profile_of_a_model():
 
 def test_a_model_or_a_nozzle_without_a_profile_is_told_with_the_cure():
     text = complaint(
-        replace(P1S, nozzle=0.6), replace(P1S, id="p1p-01", options={"model": "P1P"}), replace(P1S, options={"model": "H2D"})
+        replace(P1S, nozzle=0.6),
+        replace(P1S, id="p1p-01", nozzle=0.2, options={"model": "P1P"}),
+        replace(P1S, options={"model": "H2D"}),
     )
     first, second, third = text.splitlines()
     assert "none for a Bambu Lab P1S with a 0.6 mm nozzle; set farmd_machine = P1S and nozzle_diameter = 0.6" in first
@@ -90,12 +95,12 @@ def test_a_model_or_a_nozzle_without_a_profile_is_told_with_the_cure():
     assert "farmd cannot make files for a H2D yet" in third
 
 
-def test_a_copied_profile_serves_another_model(tmp_path: Path):
+def test_a_copied_profile_serves_another_nozzle(tmp_path: Path):
     folder = tmp_path / "profiles"
     shutil.copytree(shipped_config() / "profiles", folder)
-    own = (folder / "bambu-p1s-0.4.ini").read_text().replace("farmd_machine = P1S", "farmd_machine = P1P")
+    own = (folder / "bambu-p1s-0.4.ini").read_text().replace("nozzle_diameter = 0.4", "nozzle_diameter = 0.6")
     (folder / "mine.ini").write_text(own)
-    assert outcome(replace(P1S, options={"model": "P1P"}), profiles=folder)[0].profile == "mine"
+    assert outcome(replace(P1S, nozzle=0.6), profiles=folder)[0].profile == "mine"
 
 
 def test_every_installed_driver_tells_what_its_machines_take():

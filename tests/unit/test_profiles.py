@@ -65,7 +65,7 @@ def test_equal_orders_are_equal_text_and_every_choice_changes_it() -> None:
 @pytest.mark.parametrize("profile", sorted(path.stem for path in SHIPPED.glob("*.ini")))
 def test_every_shipped_combination_stays_below_its_own_caps(profile: str) -> None:
     profiles = load_profiles(SHIPPED)
-    model = profiles.models.get(profile)
+    (model, *_) = profiles.models.get(profile, (None,))
     cls = PrinterClass(profile, Size(250, 210, 210), 0.4, model.name if model else None)
     for quality in profiles.qualities:
         for material in profiles.materials:

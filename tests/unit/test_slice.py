@@ -92,6 +92,8 @@ BAMBU = [
         ("bambu-x1c-0.4", "X1C"),
         ("bambu-a1-0.4", "A1"),
         ("bambu-a1-mini-0.4", "A1MINI"),
+        ("bambu-p1s-0.4", "P1P"),
+        ("bambu-x1c-0.4", "X1E"),
     )
 ]
 
