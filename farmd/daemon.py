@@ -269,7 +269,7 @@ def _set_timers(farm: _Farm, settings: Settings) -> None:
     if hours is not None:
         timers.every(300, "unpaid", lambda: expire_unpaid(farm.store, farm.world, farm.payments.provider, hours), at_once=True)
     if farm.backups is not None:
-        timers.every(TICK, "backup", farm.backups.tick)
+        timers.every(TICK, "backup", farm.backups.tick, at_once=True)
     timers.start()
 
 

@@ -72,7 +72,7 @@ async def check_backups(settings: Settings) -> AsyncIterator[Finding]:
     words = f"{folder} can be written" + ("; it is on the farm's own disk: carry backups elsewhere" if beside else "")
     yield Finding("backup", "folder", place is None, place or words)
     if not (kept := kept_backups(folder)):
-        yield Finding("backup", "newest", True, "none yet: the daemon makes the first within a minute or two")
+        yield Finding("backup", "newest", True, "none yet: the daemon makes the first when it starts")
         return
     made_at, file = kept[0]
     age = SystemWorld().now() - made_at

@@ -153,7 +153,7 @@ def test_a_power_cut_at_any_moment_leaves_a_farm_that_starts(tmp_path):
 
 
 def test_a_damaged_store_is_not_worked_on_and_the_way_back_is_named(tmp_path):
-    farm = DaemonProcess(tmp_path, more=NO_SLICER)
+    farm = DaemonProcess(tmp_path, more=NO_SLICER + "[backup]\nevery_hours = 0\n")
     shop = Shop(farm, farm.make_key("shop", "admin"))
     farm.start()
     shop.sell("cube", stl(cube(20)))
@@ -179,6 +179,25 @@ def test_a_damaged_store_is_not_worked_on_and_the_way_back_is_named(tmp_path):
     assert shop.view(order)["status"] == "pending_payment"
 
 
+def test_a_backup_is_made_by_itself_and_a_failure_reaches_its_owner(tmp_path):
+    farm = DaemonProcess(tmp_path, more=NO_SLICER + '[backup]\nfolder = "kept"\n')
+    shop = Shop(farm, farm.make_key("shop", "admin"))
+    farm.start()
+    wait_for(lambda: farm.http.get("/readyz").json()["backup"]["lastSuccess"], 20)
+    (file,) = (tmp_path / "kept").iterdir()
+    assert oct(file.stat().st_mode)[-4:] == "0600"
+    assert farm.cli("doctor", "--json").stdout.count('"backup"') == 2
+    farm.stop()
+    shutil.rmtree(tmp_path / "kept")
+    (tmp_path / "kept").write_text("in the way")
+    farm.start()
+    wait_for(lambda: farm.http.get("/readyz").json()["backup"]["failure"], 20)
+    assert "farmd_backup_failures_total 1.0" in farm.http.get("/metrics").text
+    assert "backup.failed" in farm.log.read_text()
+    assert shop.ok("GET", "/api/orders")["total"] == 0
+    assert farm.stop() < 5
+
+
 def test_a_store_that_is_gone_is_not_begun_anew(tmp_path):
     farm = DaemonProcess(tmp_path, more=NO_SLICER)
     shop = Shop(farm, farm.make_key("shop", "admin"))
@@ -189,7 +208,7 @@ def test_a_store_that_is_gone_is_not_begun_anew(tmp_path):
     for path in tmp_path.glob("farmd.db*"):
         if path.name != "farmd.db.made":
             path.unlink()
-    says(farm, "gone", "a farm was here", "There is no backup in", "farmd.db.made")
+    says(farm, "gone", "a farm was here", "farmd restore", "farmd.db.made")
     keys = farm.cli("keys", "list")
     assert keys.returncode == 1
     assert "a farm was here" in keys.stderr
