@@ -64,12 +64,11 @@ class Connection:
         now = asyncio.get_running_loop().time()
         if self._refused is not None and now < self._refused[1]:
             raise Unauthorized(str(self._refused[0]))
-        if self._attempt is None:
-            self._attempt = self._new_attempt()
+        attempt = self._came_up()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"bambu {self._printer_id}")
         self._wake.set()
-        await asyncio.shield(self._attempt)
+        await asyncio.shield(attempt)
 
     def send(self) -> bool:
         """Let what the session wants to say go out. False when it certainly did not."""

@@ -48,6 +48,7 @@ THROTTLE_SECONDS = 2.0
 EFFECT_SECONDS = 20.0
 """How long a hold or a resume may take to show."""
 ANSWER_SECONDS = 10.0
+SAVE_AGAIN_SECONDS = 30.0
 SWEEP_SECONDS, SWEEP_AGAIN_SECONDS = 10.0, 300.0
 """How often a resting printer is looked at for files nobody prints again, and the pause after a failure."""
 
@@ -79,7 +80,8 @@ class BambuDriver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._shown: tuple[object, ...] = ()
         self._shown_at = 0.0
-        self._sweep_at = 0.0
+        self._sweep_at = self._save_at = 0.0
+        self._fed: str | None = None
         self._loaded = self._closed = False
         self._take(Prints())
 
@@ -145,8 +147,12 @@ class BambuDriver:
         """Something arrived, or time passed: tell whoever waits for it."""
         self._waiters.look()
         session, now = self._session, asyncio.get_running_loop().time()
-        if session.prints.changed:
+        if session.prints.changed and now >= self._save_at:
             self._spawn(self._save_behind())
+        if session.feeding != self._fed:
+            # another tray may take over in the middle of a print, without a pause
+            log.info("printer %s: fed from %s instead of %s", self._printer_id, session.feeding, self._fed)
+            self._fed = session.feeding
         up = self._link.up
         shown = session.mark if up else (self._link.words,)
         if (shown != self._shown or (up and now - self._shown_at >= THROTTLE_SECONDS)) and self._boxes:
@@ -349,6 +355,7 @@ class BambuDriver:
         try:
             await self._save()
         except OSError as error:
+            self._save_at = asyncio.get_running_loop().time() + SAVE_AGAIN_SECONDS
             log.warning("printer %s: its prints cannot be written down: %s", self._printer_id, error.strerror)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -110,7 +110,8 @@ class Server(ftplib.FTP_TLS):
         conn = self.transfercmd(f"STOR {name}")
         try:
             conn.settimeout(STALL_SECONDS)
-            done, told_at = 0, 0.0
+            done, told_at = 0, time.monotonic()
+            sent(0)
             while block := file.read(BLOCK):
                 conn.sendall(block)
                 done += len(block)

@@ -17,7 +17,7 @@ from drivers.bambu.launch import Launch, Refusal
 from drivers.bambu.merge import merge
 from drivers.bambu.models import Model
 from drivers.bambu.prints import Print, Prints
-from drivers.bambu.trays import TRAY_KEYS, has_changer, spools_of
+from drivers.bambu.trays import TRAY_KEYS, feeding, has_changer, spools_of
 from drivers.contract import Outcome, Spool
 
 KEEP_ANSWERS = 16
@@ -61,6 +61,7 @@ class Session:
         self.fault: Fault | None = None  # of print_error
         self.card: str | None = None
         self.spools: tuple[Spool, ...] | None = None
+        self.feeding: str | None = None  # the slot whose filament is in the nozzle
         self.firmware: str | None = None
         self.answers: dict[str, Answer] = {}
         self.heard_at = 0.0
@@ -194,7 +195,7 @@ class Session:
         if not self.ready:
             return
         if reload:
-            self.spools = spools_of(picture)
+            self.spools, self.feeding = spools_of(picture), feeding(picture)
         if telling:
             self.hms = hms_faults(picture.get("hms"))
             self.fault = print_fault(picture.get("print_error"))
