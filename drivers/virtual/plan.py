@@ -5,6 +5,7 @@ must never fail on strange bytes: a real machine would swallow them too.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +35,24 @@ class Plan:
 
 def read_plan(file: Path) -> Plan:
     """Go through the whole file once, line by line; blocks for as long as that takes."""
+    with file.open("rb") as lines:
+        return plan_of(lines, file.stat().st_size)
+
+
+def plan_of(lines: Iterable[bytes], size: int) -> Plan:
+    """The same for lines that are read elsewhere."""
     commands, estimate = 0, None
     hottest = {"tool": 0.0, "bed": 0.0}
-    with file.open("rb") as lines:
-        for line in lines:
-            text = line.strip()
-            if text.startswith(b";"):
-                estimate = estimate or _estimate(text)
-            elif text:
-                commands += 1
-                if heat := _HEAT.match(text):
-                    heater = "tool" if heat[1] in (b"104", b"109") else "bed"
-                    hottest[heater] = max(hottest[heater], float(heat[2]))
-    return Plan(file.stat().st_size, commands, estimate, hottest["tool"], hottest["bed"])
+    for line in lines:
+        text = line.strip()
+        if text.startswith(b";"):
+            estimate = estimate or _estimate(text)
+        elif text:
+            commands += 1
+            if heat := _HEAT.match(text):
+                heater = "tool" if heat[1] in (b"104", b"109") else "bed"
+                hottest[heater] = max(hottest[heater], float(heat[2]))
+    return Plan(size, commands, estimate, hottest["tool"], hottest["bed"])
 
 
 def _estimate(comment: bytes) -> float | None:
