@@ -6,6 +6,7 @@ marked, so that the daemon does not act on what it says of the machines (see `fa
 """
 
 import os
+import pwd
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ def restore(settings: Settings, file: Path, now: datetime) -> Manifest:
     """Make the farm of a backup in the data directory of `settings`. Raises `NotRestored`; then there is no farm yet."""
     try:
         database = database_of(settings)
+        _refuse_for_another(database.parent, file)
         with owned(database.parent):
             _refuse_a_farm(database)
             manifest = _checked(file)
@@ -53,6 +55,19 @@ def _refuse_a_farm(database: Path) -> None:
         raise NotRestored(
             f"there is a farm at {database} already, and a restore never replaces one. "
             f"Stop farmd, put it aside (mkdir {aside} && mv {names} {aside}/) and repeat this command"
+        )
+
+
+def _refuse_for_another(folder: Path, file: Path) -> None:
+    """What root lays down, the user that farmd runs as could not write."""
+    owner = folder.stat().st_uid if folder.exists() else os.geteuid()
+    if os.geteuid() == 0 and owner != 0:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise NotRestored(
+            f"{folder} belongs to {name}, and what root restores there {name} could not write: sudo -u {name} farmd restore {file}"
         )
 
 

@@ -145,6 +145,34 @@ def test_a_print_survives_the_daemon(farm_at_work, tmp_path, end):
     assert (did["nozzle_target"], did["bed_target"], did["rx_dropped"]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["it prints still", "it has ended"])
+def test_a_print_survives_the_loss_of_the_store(farm_at_work, tmp_path, ended):
+    """The backup knows the print at its very beginning; the streamer's folder, which no backup holds and no restore touches, tells the
+    rest."""
+    board, farm, shop = farm_at_work
+    order = pay(shop, nut=2)
+    wait_for(lambda: shop.view(order)["jobs"][0]["state"] == "QUEUED", 60)
+    shop.ok("POST", "/api/printers/marlin-01/clear-bed", {})
+    wait_for(lambda: shop.attempts(order), 30)
+    assert farm.cli("backup", str(tmp_path / "kept.tar.gz")).returncode == 0
+    shop.until(order, "printing", 60)
+    if ended:
+        wait_for(lambda: shop.attempts(order)[0]["state"] == "SUCCEEDED", 120)
+    else:
+        wait_for(lambda: any(entry.get("line", 0) > 20 for entry in journal(tmp_path)), 60)
+    farm.kill()
+    for path in tmp_path.glob("farmd.db*"):
+        path.unlink()
+    done = farm.cli("restore", str(tmp_path / "kept.tar.gz"))
+    assert done.returncode == 0, done.stderr
+    farm.start()
+    shop.until(order, "ready", 120)
+    assert [attempt["state"] for attempt in shop.attempts(order)] == ["SUCCEEDED"]
+    starts = [entry["token"] for entry in journal(tmp_path) if entry["kind"] == "started"]
+    assert len(starts) == 1
+    assert board.summary()["numbered_sha256"] == expected(tmp_path, *starts)
+
+
 def install(site: Path, release: str) -> None:
     """The program as a package manager would put it there."""
     shutil.rmtree(site, ignore_errors=True)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import os
 import sqlite3
 import stat
 import tarfile
@@ -191,6 +192,16 @@ def test_a_restore_never_replaces_a_farm(farm, tmp_path):
     refuses(lambda: restore(there, tmp_path / "b", NOW), NotRestored, "farmd.db-wal")
     with owned(tmp_path / "held"):
         refuses(lambda: restore(kept_settings(tmp_path / "held"), tmp_path / "b", NOW), NotRestored, "another farmd", "stop it")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can restore for somebody else")
+def test_root_does_not_restore_what_farmd_could_not_write(farm, tmp_path):
+    back_up(farm, tmp_path / "b", NOW)
+    (tmp_path / "there").mkdir()
+    os.chown(tmp_path / "there", 54321, 54321)
+    words = ("belongs to #54321", f"sudo -u #54321 farmd restore {tmp_path / 'b'}")
+    refuses(lambda: restore(kept_settings(tmp_path / "there"), tmp_path / "b", NOW), NotRestored, *words)
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_the_command_in_the_refusal_is_the_cure(farm, tmp_path):
