@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
+from drivers.virtual.bambu import BLACK_PLA, Spool, VirtualBambu
 from drivers.virtual.marlin import Board, Firmware, Record
 from drivers.virtual.marlin.port import Port
 from drivers.virtual.octoprint import VirtualOctoPrint
@@ -39,6 +40,30 @@ async def run_fleet(
             stack.push_async_callback(printer.stop)
         started = await asyncio.gather(*(printer.start() for printer in printers), return_exceptions=True)
         for failure in started:
+            if failure is not None:
+                raise failure
+        yield printers
+
+
+BAMBU_MODELS = ("P1S", "X1C", "A1")
+
+
+@asynccontextmanager
+async def run_bambus(
+    count: int, *, speed: float = 1.0, ejects: bool = False, spool: Spool = BLACK_PLA
+) -> AsyncIterator[list[VirtualBambu]]:
+    """`count` printers on free ports for as long as the context lasts, of the models in `BAMBU_MODELS` by turns, `spool` in the
+    first place of each. Raises `ValueError` for a count below 0."""
+    if count < 0:
+        raise ValueError(f"count must not be below 0, not {count}")
+    async with AsyncExitStack() as stack:
+        printers = []
+        for number in range(count):
+            model = BAMBU_MODELS[number % len(BAMBU_MODELS)]
+            printers.append(VirtualBambu(model, number=number + 1, speed=speed, ejects=ejects, spools=(spool,)))
+        for printer in printers:
+            stack.push_async_callback(printer.stop)
+        for failure in await asyncio.gather(*(printer.start() for printer in printers), return_exceptions=True):
             if failure is not None:
                 raise failure
         yield printers

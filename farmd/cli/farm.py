@@ -74,7 +74,7 @@ def restore(
 @app.command(epilog="Example: farmd virtual --octoprint 3 --speed 100 --write printers.toml")
 def virtual(
     octoprint: Annotated[int, typer.Option(min=0, max=500, help="How many OctoPrints.")] = 0,
-    bambu: Annotated[int, typer.Option(min=0, help="How many Bambu Lab printers.")] = 0,
+    bambu: Annotated[int, typer.Option(min=0, max=100, help="How many Bambu Lab printers: P1S, X1C and A1 by turns.")] = 0,
     gcode: Annotated[int, typer.Option(min=0, max=500, help="How many serial printers, with Marlin on them.")] = 0,
     speed: Annotated[float, typer.Option(min=0.01, max=100_000, help="Divides the time of every print.")] = 1.0,
     port: Annotated[int, typer.Option(min=0, max=65_000, help="The first OctoPrint's, the others follow; 0: free ones.")] = 0,
@@ -84,13 +84,11 @@ def virtual(
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Where their [[printers]] go; else to stdout.")] = None,
 ) -> None:
     """Start virtual printers and run until SIGTERM. FILE appears when all of them answer."""
-    if bambu:
-        raise Complaint("this farmd has no virtual bambu printers: leave --bambu out")
-    if not octoprint and not gcode:
+    if not octoprint and not bambu and not gcode:
         raise Complaint("say how many printers, for example --octoprint 3")
     from farmd.cli.virtual import Fleet, serve
 
-    serve(Fleet(octoprint, gcode, speed, port, tty_dir, material, color), write)
+    serve(Fleet(octoprint, bambu, gcode, speed, port, tty_dir, material, color), write)
 
 
 @app.command(epilog="Example: farmd stream benchy.gcode --port /dev/ttyUSB0 --baud 115200")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farmd.cli.complaint import Complaint
-from farmd.fleet.virtual import printers_toml, virtual_marlins, virtual_octoprints
+from farmd.fleet.virtual import printers_toml, virtual_bambus, virtual_marlins, virtual_octoprints
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Fleet:
     """What was asked for; `first_port` 0 means free ports, `ttys` None a new folder for the serial ports."""
 
     octoprints: int
+    bambus: int
     marlins: int
     speed: float
     first_port: int
@@ -39,6 +40,9 @@ async def _serve(fleet: Fleet, write: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end.set)
     async with AsyncExitStack() as stack:
         printers = await stack.enter_async_context(virtual_octoprints(fleet.octoprints, fleet.speed, fleet.first_port))
+        if fleet.bambus:
+            words = (fleet.speed, fleet.material, fleet.color)
+            printers += await stack.enter_async_context(virtual_bambus(fleet.bambus, *words))
         if fleet.marlins:
             ttys = fleet.ttys or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farmd-virtual-")))
             printers += await stack.enter_async_context(virtual_marlins(fleet.marlins, fleet.speed, ttys))

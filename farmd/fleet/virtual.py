@@ -9,16 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.virtual.fleet import run_fleet, run_marlins
+from drivers.virtual.bambu import Spool
+from drivers.virtual.fleet import run_bambus, run_fleet, run_marlins
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualPrinter:
-    """One printer that does not exist, as a farm is told of it; `options` are the driver's own keys of its block."""
+    """One printer that does not exist, as a farm is told of it; `options` are the driver's own keys of its block. `tells`: what
+    lies in it, which bed it has and for which model its files are made is known without a word in the block."""
 
     id: str
     driver: str
     options: Mapping[str, str | int]
+    tells: bool = False
 
 
 @asynccontextmanager
@@ -43,6 +46,29 @@ async def virtual_marlins(count: int, speed: float, folder: Path) -> AsyncIterat
         ]
 
 
+@asynccontextmanager
+async def virtual_bambus(count: int, speed: float, material: str, color: str) -> AsyncIterator[list[VirtualPrinter]]:
+    """`count` Bambu Lab printers on this host while the context lasts, one spool in the feeder of each; an invisible
+    hand takes each finished part off the bed."""
+    async with run_bambus(count, speed=speed, ejects=True, spool=Spool(material, color)) as printers:
+        yield [
+            VirtualPrinter(
+                f"bambu-{number:02d}",
+                "bambu",
+                {
+                    "host": printer.host,
+                    "serial": printer.serial,
+                    "access_code": printer.access_code,
+                    "model": printer.model,
+                    "mqtt_port": printer.mqtt_port,
+                    "ftps_port": printer.ftps_port,
+                },
+                tells=True,
+            )
+            for number, printer in enumerate(printers, start=1)
+        ]
+
+
 def printers_toml(printers: list[VirtualPrinter], material: str, color: str) -> str:
     """The `[[printers]]` blocks of a farm of these."""
     return "\n".join(_block(printer, material, color) for printer in printers)
@@ -50,7 +76,7 @@ def printers_toml(printers: list[VirtualPrinter], material: str, color: str) -> 
 
 def _block(printer: VirtualPrinter, material: str, color: str) -> str:
     own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in printer.options.items())  # JSON's text is TOML's too
-    return (
-        f'[[printers]]\nid = "{printer.id}"\ndriver = "{printer.driver}"\n{own}'
-        f'bed = [250, 210, 210]\nnozzle = 0.4\nmaterial = "{material}"\ncolor = "{color}"\nprofile = "generic-0.4"\n'
-    )
+    head = f'[[printers]]\nid = "{printer.id}"\ndriver = "{printer.driver}"\n{own}'
+    if printer.tells:
+        return head
+    return f'{head}bed = [250, 210, 210]\nnozzle = 0.4\nmaterial = "{material}"\ncolor = "{color}"\nprofile = "generic-0.4"\n'

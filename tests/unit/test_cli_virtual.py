@@ -11,6 +11,8 @@ import tomllib
 import pytest
 import serial
 
+from tests.waiting import wait_until
+
 pytestmark = pytest.mark.slow  # processes of their own
 
 
@@ -137,3 +139,41 @@ def test_a_taken_port_for_the_printers_is_one_line(tmp_path):
     assert finished.returncode == 1
     assert finished.stderr.count("\n") == 1
     assert "cannot start the virtual printers" in finished.stderr
+
+
+def test_bambu_printers_pass_the_doctor_and_stay_the_same_after_their_blocks_are_copied(tmp_path):
+    file, config = tmp_path / "printers.toml", tmp_path / "farmd.toml"
+    command = [
+        sys.executable,
+        "-m",
+        "farmd.cli",
+        "virtual",
+        "--bambu",
+        "3",
+        "--speed",
+        "100",
+        "--color",
+        "#ffffff",
+        "--write",
+        str(file),
+    ]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        assert wait_until(lambda: file.exists() or process.poll() is not None, 40)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        printers = tomllib.loads(file.read_text())["printers"]
+        assert [(each["id"], each["model"], each["serial"][:3]) for each in printers] == [
+            ("bambu-01", "P1S", "01P"),
+            ("bambu-02", "X1C", "00M"),
+            ("bambu-03", "A1", "039"),
+        ]
+        config.write_text(f"[server]\nport = {free_port()}\n{file.read_text()}")
+        rows = findings(config)
+        assert [row for row in rows if row["area"].startswith("bambu-") and not row["ok"]] == []
+        assert {row["area"] for row in rows} >= {"bambu-01", "bambu-02", "bambu-03"}
+        config.write_text(config.read_text().replace(printers[1]["access_code"], "87654321"))
+        wrong = [row for row in findings(config) if row["area"] == "bambu-02" and not row["ok"]]
+        assert len(wrong) == 1
+        assert "code" in wrong[0]["detail"]
+        assert "87654321" not in json.dumps(wrong)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0

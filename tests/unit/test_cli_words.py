@@ -87,7 +87,7 @@ def test_alone_it_tells_its_commands(capsys):
         (["run", "--config", "missing.toml"], 1, "there is no configuration at"),
         (["keys", "list", "--config", "missing.toml"], 1, "there is no configuration at"),
         (["virtual"], 1, "say how many printers, for example --octoprint 3"),
-        (["virtual", "--bambu", "1"], 1, "no virtual bambu printers"),
+        (["virtual", "--bambu", "101"], 2, "Invalid value for '--bambu'"),
         (["virtual", "--gcode", "1", "--tty-dir", "missing"], 2, "Invalid value for '--tty-dir'"),
     ],
 )

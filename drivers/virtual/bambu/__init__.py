@@ -8,8 +8,32 @@ from drivers.virtual.bambu.ams import Feeder, Spool
 from drivers.virtual.bambu.faults import Faults, Unsigned
 from drivers.virtual.bambu.firmware import Firmware
 from drivers.virtual.bambu.job import Pace
-from drivers.virtual.bambu.printer import VirtualBambu
+from drivers.virtual.bambu.printer import BLACK_PLA, VirtualBambu
 from drivers.virtual.bambu.project import Filament, make_project
 from drivers.virtual.bambu.record import Record
 
-__all__ = ["Faults", "Feeder", "Filament", "Firmware", "Pace", "Record", "Spool", "Unsigned", "VirtualBambu", "make_project"]
+__all__ = [
+    "BLACK_PLA",
+    "Faults",
+    "Feeder",
+    "Filament",
+    "Firmware",
+    "Pace",
+    "Record",
+    "Spool",
+    "Unsigned",
+    "VirtualBambu",
+    "make_project",
+]
+    "BLACK_PLA",
+    "Faults",
+    "Feeder",
+    "Filament",
+    "Firmware",
+    "Pace",
+    "Record",
+    "Spool",
+    "Unsigned",
+    "VirtualBambu",
+    "make_project",
+]

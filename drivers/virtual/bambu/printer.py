@@ -37,7 +37,8 @@ class VirtualBambu:
     """Start it inside the event loop it shall live in; also an async context manager.
 
     `speed` makes the printer's whole time run faster than the clock, its waits included. Ports 0 take free ones, which stay the
-    same over cuts and power losses. `ejects`: the end of each print clears the bed. `spools` are those of the feeder, by place.
+    same over cuts and power losses. `number` ends its serial number. `ejects`: the end of each print clears the bed. `spools` are
+    those of the feeder, by place.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class VirtualBambu:
         model: str = "P1S",
         *,
         host: str = "127.0.0.1",
-        serial: str | None = None,
+        number: int = 1,
         access_code: str = "12345678",
         mqtt_port: int = 0,
         ftps_port: int = 0,
@@ -60,7 +61,7 @@ class VirtualBambu:
             raise ValueError(f"speed must be above 0, not {speed}")
         self.kind = model_named(model)
         self.host, self.mqtt_port, self.ftps_port = host, mqtt_port, ftps_port
-        self.serial = serial or f"{self.kind.prefix}00A000000001"
+        self.serial = f"{self.kind.prefix}00A{number:09d}"
         self.access_code = access_code
         self.faults, self.record = Faults(), Record()
         self.feeder = Feeder(self.kind.ams)
