@@ -147,8 +147,8 @@ def test_a_print_survives_the_daemon(farm_at_work, tmp_path, end):
 
 @pytest.mark.parametrize("ended", [False, True], ids=["it prints still", "it has ended"])
 def test_a_print_survives_the_loss_of_the_store(farm_at_work, tmp_path, ended):
-    """The backup knows the print at its very beginning; the streamer's folder, which no backup holds and no restore touches, tells the
-    rest."""
+    """The backup knows the print at its very beginning; the streamer's folder, which no backup holds and no restore touches, tells
+    the rest."""
     board, farm, shop = farm_at_work
     order = pay(shop, nut=2)
     wait_for(lambda: shop.view(order)["jobs"][0]["state"] == "QUEUED", 60)
