@@ -25,15 +25,3 @@ __all__ = [
     "VirtualBambu",
     "make_project",
 ]
-    "BLACK_PLA",
-    "Faults",
-    "Feeder",
-    "Filament",
-    "Firmware",
-    "Pace",
-    "Record",
-    "Spool",
-    "Unsigned",
-    "VirtualBambu",
-    "make_project",
-]
