@@ -11,17 +11,19 @@ from pathlib import Path
 
 from drivers.virtual.bambu import Spool
 from drivers.virtual.fleet import run_bambus, run_fleet, run_marlins
+from farmd.domain.machines import MACHINES
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualPrinter:
-    """One printer that does not exist, as a farm is told of it; `options` are the driver's own keys of its block. `tells`: what
-    lies in it, which bed it has and for which model its files are made is known without a word in the block."""
+    """One printer that does not exist, as a farm is told of it; `options` are the driver's own keys of its block. `profile` is
+    left out where it follows from the printer's model."""
 
     id: str
     driver: str
     options: Mapping[str, str | int]
-    tells: bool = False
+    bed: tuple[float, float, float] = (250, 210, 210)
+    profile: str | None = "generic-0.4"
 
 
 @asynccontextmanager
@@ -63,7 +65,8 @@ async def virtual_bambus(count: int, speed: float, material: str, color: str) ->
                     "mqtt_port": printer.mqtt_port,
                     "ftps_port": printer.ftps_port,
                 },
-                tells=True,
+                bed=_bed(printer.model),
+                profile=None,
             )
             for number, printer in enumerate(printers, start=1)
         ]
@@ -76,7 +79,14 @@ def printers_toml(printers: list[VirtualPrinter], material: str, color: str) -> 
 
 def _block(printer: VirtualPrinter, material: str, color: str) -> str:
     own = "".join(f"{key} = {json.dumps(value)}\n" for key, value in printer.options.items())  # JSON's text is TOML's too
-    head = f'[[printers]]\nid = "{printer.id}"\ndriver = "{printer.driver}"\n{own}'
-    if printer.tells:
-        return head
-    return f'{head}bed = [250, 210, 210]\nnozzle = 0.4\nmaterial = "{material}"\ncolor = "{color}"\nprofile = "generic-0.4"\n'
+    bed = ", ".join(f"{side:g}" for side in printer.bed)
+    profile = f'profile = "{printer.profile}"\n' if printer.profile else ""
+    return (
+        f'[[printers]]\nid = "{printer.id}"\ndriver = "{printer.driver}"\n{own}'
+        f'bed = [{bed}]\nnozzle = 0.4\nmaterial = "{material}"\ncolor = "{color}"\n{profile}'
+    )
+
+
+def _bed(model: str) -> tuple[float, float, float]:
+    bed = MACHINES[model].bed
+    return bed.x, bed.y, bed.z

@@ -166,6 +166,9 @@ def test_bambu_printers_pass_the_doctor_and_stay_the_same_after_their_blocks_are
             ("bambu-02", "X1C", "00M"),
             ("bambu-03", "A1", "039"),
         ]
+        assert [(each["material"], each["color"], each["bed"]) for each in printers] == [
+            ("PLA", "#ffffff", [256, 256, 250]), ("PLA", "#ffffff", [256, 256, 250]), ("PLA", "#ffffff", [256, 256, 256]),
+        ]  # fmt: skip
         config.write_text(f"[server]\nport = {free_port()}\n{file.read_text()}")
         rows = findings(config)
         assert [row for row in rows if row["area"].startswith("bambu-") and not row["ok"]] == []
