@@ -110,6 +110,8 @@ class Sweep:
     async def strangers(self) -> None:
         """After a backup was restored: checkouts that came after it, of orders that are gone. Nobody shall pay there any more, and
         what was paid is told."""
+        if await self._store.read(till.all_looked):
+            await self._store.write(till.end_doubt)
         since = await self._store.read(restored.lost_since)
         if since is None:
             return

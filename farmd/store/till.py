@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, union, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from farmd.domain.lifecycle import JOB_BEFORE_QUEUE, JobState
@@ -265,11 +265,25 @@ def unlooked(connection: Connection, order_id: str) -> bool:
     doubted = noted(connection, DOUBTED)
     if doubted is None:
         return False
+    return connection.execute(_in_doubt(doubted).where(_checkouts.order_id == order_id)).first() is not None
+
+
+def all_looked(connection: Connection) -> bool:
+    """Whether a backup was restored and the provider has been asked since about every order that could have changed."""
+    doubted = noted(connection, DOUBTED)
+    return doubted is not None and connection.execute(_in_doubt(doubted).limit(1)).first() is None
+
+
+def _in_doubt(doubted: str) -> Select[Any]:
+    """Checkouts that were not looked at since, or in vain."""
     then = datetime.fromisoformat(doubted)
-    looks = select(_checkouts.look_at, _checkouts.looks_failed).where(
-        _checkouts.order_id == order_id, _checkouts.look_at.is_not(None)
-    )
-    return any(look_at <= then or failed for look_at, failed in connection.execute(looks))
+    waits = _checkouts.look_at.is_not(None) & ((_checkouts.look_at <= then) | (_checkouts.looks_failed > 0))
+    return select(_checkouts.id).where(waits)
+
+
+def end_doubt(tx: Tx) -> None:
+    """From here on a look that fails is one of every day."""
+    tx.connection.execute(delete(t.meta).where(t.meta.c.key == DOUBTED))
 
 
 def due(connection: Connection, now: datetime, busy: Collection[str], limit: int) -> dict[str, tuple[list[Row], list[Row]]]:

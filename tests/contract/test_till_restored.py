@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from farmd.store import feed, restored, snapshot
+from farmd.store import feed, restored, snapshot, till
 from farmd.store.engine import open_engine
 from farmd.store.schema import upgrade
 from tests.doubles.stripe_double import StripeDouble, stripe_double
@@ -132,7 +132,9 @@ async def test_a_refund_of_the_lost_time_counts_before_another_can_be_asked_for(
             for _ in range(3):
                 await farm.forward(60)
             assert (await farm.get(order))["refunded"] == 40
-            await farm.post(order, "refunds", {"amount": 40}, status=409)
+            assert (await farm.post(order, "refunds", {"amount": 40}, status=409))["code"] == "refund_exceeds_captured"
+            await settled(farm)
+            assert await farm.farm.store.read(lambda c: till.noted(c, till.DOUBTED)) is None, "the doubt is over"
             await farm.post(order, "refunds", {}, status=201)
             await farm.until(order, lambda view: view["status"] == "refunded")
             assert then.given_back() == [926, 4000]

@@ -1,5 +1,6 @@
 """The worst days of a farm owner, seen from outside: what farmd says, what the owner does next, and what is true afterwards."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -8,12 +9,15 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from farmd.backups.take import back_up
 from tests.daemon_process import FARMD, DaemonProcess, Receiver, wait_for
+from tests.kept_farm import add_model, kept_settings, open_kept
 from tests.models import cube, stl
 from tests.shop import ADDRESS, Shop
 
@@ -284,6 +288,29 @@ def test_a_full_disk_refuses_orders_lets_prints_go_on_and_heals_by_itself(small_
     assert shop.ok("GET", "/api/orders")["total"] == before + 1
     farm.stop()
     assert integrity(small_disk) == "ok"
+
+
+def test_a_restore_that_does_not_fit_leaves_nothing_behind(small_disk, tmp_path):
+    """The backup of a large farm on a small disk: named, and the place as it was."""
+    (tmp_path / "large").mkdir()
+    large = kept_settings(tmp_path / "large")
+
+    async def fill_it() -> None:
+        store = await open_kept(large)
+        await store.write(lambda tx: add_model(tx, large.files, os.urandom(20_000_000)))
+        await store.close()
+
+    asyncio.run(fill_it())
+    back_up(large, tmp_path / "kept.tar.gz", datetime.now(UTC))
+    farm = DaemonProcess(small_disk, more=NO_SLICER)
+    before = shutil.disk_usage(small_disk).used
+    done = farm.cli("restore", str(tmp_path / "kept.tar.gz"))
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "nothing was put in place" in done.stderr
+    assert not (small_disk / "farmd.db").exists()
+    assert shutil.disk_usage(small_disk).used - before < 100_000
+    farm.start()
 
 
 def test_a_data_directory_that_is_read_only_is_named(small_disk):
