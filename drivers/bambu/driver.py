@@ -73,7 +73,8 @@ class BambuDriver:
         self._printer_id, self._options, self._folder = printer_id, options, folder
         self._resync, self._timing, self._chance, self._wall = resync, timing or Timing(), chance, wall
         self._trust = Trust(options.tls, options.tls_ca, options.serial, folder)
-        self._files = FileServer(Place(options.host, options.ftps_port, options.serial), options.access_code, self._trust)
+        place = Place(options.host, options.ftps_port, options.serial)
+        self._files = FileServer(place, options.access_code, self._trust, may_be_deaf=options.model.may_be_deaf)
         self._waiters = Waiters()
         self._boxes: set[Mailbox] = set()
         self._saving = asyncio.Lock()
@@ -209,7 +210,7 @@ class BambuDriver:
         """A file whose print has ended goes: some firmware prints by itself what it finds after a power cut; cards are small."""
         session = self._session
         if session.state in REST and session.launch is None:
-            over = next((each for each in session.prints if each.ended is not None and not each.removed), None)
+            over = next((each for each in session.prints if not each.removed and session.is_over(each)), None)
             if over is not None:
                 self._sweep_at = float("inf")
                 self._spawn(self._sweep(over))

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from drivers.bambu.ftps import CalledOff, Errand, Server
+from drivers.bambu.ftps import CalledOff, DeafData, Errand, Server
 from drivers.bambu.mqtt import USER
 from drivers.bambu.tls import Place, Trust, dial
 from drivers.contract import Progress, Refused, Unreachable
@@ -29,9 +29,11 @@ def _pool() -> ThreadPoolExecutor:
 class FileServer:
     """The file server of one printer; one connection per errand, as the printers like it."""
 
-    def __init__(self, place: Place, access_code: str, trust: Trust, *, keep: bool = True) -> None:
-        """`keep`: a certificate seen for the first time is written down."""
+    def __init__(self, place: Place, access_code: str, trust: Trust, *, keep: bool = True, may_be_deaf: bool = False) -> None:
+        """`keep`: a certificate seen for the first time is written down. `may_be_deaf`: a model of which some firmware takes files
+        over bare connections only; they get one when the other way was tried in vain."""
         self._place, self._code, self._trust, self._keep = place, access_code, trust, keep
+        self._may_be_deaf, self._clear = may_be_deaf, False
 
     async def put(self, file: Path, name: str, size: int, progress: Progress) -> None:
         """Store `file`, whose length is `size`, under `name`. Raises `Refused`, `Unreachable`, `Unauthorized`."""
@@ -48,7 +50,13 @@ class FileServer:
             with stream:
                 server.put(name, stream, size, sent)
 
-        await self._visit(work)
+        try:
+            await self._visit(work)
+        except DeafData as error:
+            if not self._may_be_deaf:
+                raise Unreachable(f"cannot store {name}: the printer shakes no hands for the file") from error
+            self._clear = True
+            await self._visit(work)
 
     async def size(self, name: str) -> int | None:
         """Bytes of a stored file; None when it is not there."""
@@ -74,7 +82,7 @@ class FileServer:
         def visit() -> T:
             server = Server(sock, self._place.host, self._place.serial, errand)
             try:
-                server.log_in(USER, self._code)
+                server.log_in(USER, self._code, clear=self._clear)
                 return work(server)
             finally:
                 server.leave()

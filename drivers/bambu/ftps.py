@@ -18,6 +18,7 @@ from drivers.contract import DriverError, Refused, Unauthorized, Unreachable
 BLOCK = 64 * 1024
 STALL_SECONDS = 30.0
 REPLY_SECONDS = 30.0
+HANDSHAKE_SECONDS = 10.0
 STORED_SECONDS = 60.0
 """How long a printer may take to write the last blocks to its card."""
 FAREWELL_SECONDS = 3.0
@@ -30,6 +31,10 @@ Sent = Callable[[int], None]
 
 class CalledOff(Exception):
     """The errand was called off."""
+
+
+class DeafData(Exception):
+    """Nobody shakes hands on the data connection: some firmware knows TLS on the control connection only."""
 
 
 class Errand:
@@ -64,28 +69,37 @@ class Server(ftplib.FTP_TLS):
         errand.hold(sock)
         self.file = sock.makefile("r", encoding=self.encoding)
 
-    def log_in(self, user: str, access_code: str) -> None:
-        """Raises `Unauthorized`, `Unreachable`."""
+    def log_in(self, user: str, access_code: str, *, clear: bool = False) -> None:
+        """`clear`: files go over bare connections, the access code never does. Raises `Unauthorized`, `Unreachable`."""
         with told("log in"):
             self.welcome = self.getresp()
             try:
                 self.login(user, access_code)
             except ftplib.error_perm as error:
                 raise Unauthorized("the printer's file server refuses the access code") from error
-            self.prot_p()
+            if clear:
+                self.prot_c()
+            else:
+                self.prot_p()
             self.voidcmd("TYPE I")
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        """TLS begins on the data connection only when the server has answered 150, and within the session that is known."""
+        """TLS begins on the data connection only when the server has answered 150, and within the session that is known. Raises
+        `DeafData`."""
         conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 - within TLS
         self._errand.hold(conn)
+        if not self._prot_p:  # type: ignore[attr-defined]  # ftplib's own word for what log_in chose
+            return conn, size
         control = self.sock
         session = control.session if isinstance(control, ssl.SSLSocket) else None
         secured = self.context.wrap_socket(conn, do_handshake_on_connect=False, server_hostname=self._serial, session=session)
         self._errand.hold(secured)
-        secured.settimeout(REPLY_SECONDS)
+        secured.settimeout(HANDSHAKE_SECONDS)
         try:
             secured.do_handshake()
+        except TimeoutError as error:
+            secured.close()
+            raise DeafData from error
         except BaseException:
             secured.close()
             raise

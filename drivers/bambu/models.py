@@ -18,6 +18,7 @@ class Model:
     prefixes: tuple[str, ...]
     slow: bool = False
     chamber: bool = True  # it measures its chamber; the others send a 5 that means nothing
+    may_be_deaf: bool = False  # some of its firmware knows no TLS for the files themselves
     vibration: bool = True  # it takes the flag of the vibration test in a start
 
 
@@ -29,8 +30,8 @@ MODELS: Mapping[str, Model] = {
         Model("X1E", ("C13",), ("03W",)),
         Model("P1P", ("C11",), ("01S",), slow=True, chamber=False),
         Model("P1S", ("C12",), ("01P",), slow=True, chamber=False),
-        Model("A1MINI", ("N1",), ("030",), slow=True, chamber=False),
-        Model("A1", ("N2S",), ("039",), slow=True, chamber=False),
+        Model("A1MINI", ("N1",), ("030",), slow=True, chamber=False, may_be_deaf=True),
+        Model("A1", ("N2S",), ("039",), slow=True, chamber=False, may_be_deaf=True),
         Model("P2S", ("N7",), ("22E",), vibration=False),
         Model("H2D", ("O1D",), ("094",)),
         Model("H2S", ("O1S",), ("093", "094")),

@@ -271,6 +271,10 @@ class Session:
             # Old firmware goes from RUNNING straight to IDLE. After a lost link IDLE proves nothing.
             self.prints.note(token, ended=Outcome.CANCELLED if known.stopped else Outcome.FAILED)
 
+    def is_over(self, known: Print) -> bool:
+        """Whether a resting printer will not go on with it: it ended, or it was at work once and is not at hand any more."""
+        return known.ended is not None or (known.begun and known.token != self.token)
+
     def _how_failed(self, known: Print) -> Outcome:
         reason = self.picture.get("fail_reason")
         named = int(reason) & 0xFFFFFFFF if isinstance(reason, str) and reason.isascii() and reason.isdigit() else 0
