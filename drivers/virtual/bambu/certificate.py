@@ -87,7 +87,7 @@ def make_identity(serial: str, signer: Authority) -> Identity:
 def _leaf(serial: str, public: rsa.RSAPublicKey, signer: Authority) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, serial)]).public_bytes()
     spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    number = _der(_INTEGER, x509.random_serial_number().to_bytes(20, "big"))
+    number = _der(_INTEGER, (1 << 158 | x509.random_serial_number()).to_bytes(20, "big"))  # DER has no leading zeros
     period = _der(_SEQUENCE, *(_der(_UTC_TIME, f"{moment:%y%m%d%H%M%SZ}".encode()) for moment in (_FROM, _UNTIL)))
     body = _der(_SEQUENCE, number, _SHA256_WITH_RSA, signer.name.public_bytes(), period, subject, spki)
     signature = signer.key.sign(body, padding.PKCS1v15(), hashes.SHA256())

@@ -56,6 +56,7 @@ class Firmware:
         self._beat = self._own_number = 0
         self._said: dict[str, Any] = {}  # what everybody was told last, field by field
         self._out: list[bytes] = []
+        self._asked = False  # for everything, since the last client came in
         self._beating()
 
     # --- the wire ---
@@ -77,6 +78,7 @@ class Firmware:
     def joined(self, now: float) -> None:
         """A client listens from now on."""
         self.advance(now)
+        self._asked = False
         self.machine.met()
 
     def advance(self, now: float) -> None:
@@ -125,8 +127,9 @@ class Firmware:
     def _push(self, command: str) -> None:
         if command == "pushall":
             asked = self.record.pushalls
-            if asked and self.agenda.now - asked[-1] < min(_PUSHALL_PAUSE, self._every * 1.5):
+            if self._asked and self.agenda.now - asked[-1] < min(_PUSHALL_PAUSE, self._every * 1.5):
                 self.record.complaints.append("asked for the whole state twice at once")
+            self._asked = True
             asked.append(self.agenda.now)
             self.agenda.later(_ANSWERING, lambda: self._report_all())
         elif command == "start":

@@ -67,7 +67,8 @@ class DataDoor:
         try:
             self._say(greeting)
             sock = self._encrypted(plain) if self.private else plain
-            self._data = sock
+            if sock is not None:
+                self._data = sock
             yield sock
         finally:
             if self._data is not None and self._data is not self._lingering:
