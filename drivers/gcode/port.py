@@ -35,8 +35,9 @@ class PortError(Exception):
 class Port(Protocol):
     """An open port. `received` and `lost` are called on the event loop; after `lost` the port is closed."""
 
-    def write(self, data: bytes) -> None:
-        """Send everything, in order, without blocking."""
+    def write(self, data: bytes, leisure: float = 0.0) -> None:
+        """Send everything, in order, without blocking. The next answer may be left unread for `leisure` seconds, a few hundredths
+        at most."""
 
     def close(self) -> None:
         """Let go of the port; nothing is called any more."""
@@ -95,7 +96,7 @@ class _LocalPort:
         self._line, self._fd, self._received, self._lost = line, fd, received, lost
         self._rest = b""
         self._wrote = False
-        self._read_at = 0.0
+        self._read_at = self._leisure = 0.0
         self._loop = asyncio.get_running_loop()
         os.set_blocking(self._fd, False)
         self._poll = select.poll()
@@ -104,11 +105,16 @@ class _LocalPort:
 
     def _readable(self) -> None:
         """Lines flow by one wait, one read and one write each. To go round the event loop between them takes as long as all
-        three, so it is left out while they follow each other closely."""
+        three, so it is left out while they follow each other closely. At leisure several answers are read at once."""
+        if self._leisure:
+            time.sleep(self._leisure)
+            self._leisure = 0.0
         now = time.monotonic()
         flows, end = now - self._read_at < FLOWING_MS / 1000, now + TURN_SECONDS
         self._read()
-        while flows and self._wrote and not self._rest and self._fd >= 0 and now < end and self._poll.poll(FLOWING_MS):
+        while flows and now < end and self._wrote and not self._rest and self._fd >= 0:
+            if self._leisure or not self._poll.poll(FLOWING_MS):
+                break
             self._read()
             now = time.monotonic()
         self._read_at = now
@@ -127,9 +133,9 @@ class _LocalPort:
         else:
             self._gone("hung up")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, leisure: float = 0.0) -> None:
         """See `Port`."""
-        self._wrote = True
+        self._wrote, self._leisure = True, leisure
         if self._rest:
             self._rest += data
             return
@@ -198,7 +204,7 @@ class _NetworkPort:
         if self._open:
             self._received(data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, leisure: float = 0.0) -> None:  # noqa: ARG002 - a thread reads
         """See `Port`."""
         try:
             self._line.write(data)

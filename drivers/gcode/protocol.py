@@ -7,33 +7,16 @@ consent: where oks were lost it asks the firmware which line it wants. Facts abo
 
 from collections import deque
 
+from drivers.gcode import patience
 from drivers.gcode.flight import Kind, Refusals, Rewind, Sent
 from drivers.gcode.framing import QUESTION, frame
+from drivers.gcode.pace import Pace, Rounds
+from drivers.gcode.patience import PATIENCE
 from drivers.gcode.replies import OK, Busy, Idle, Lines, Ok, Reply, Resend, read
 from drivers.gcode.sources import Script, Source
 from drivers.gcode.tally import Tally
 from drivers.gcode.window import Window
 
-PATIENCE = 3.0
-"""Seconds without ok or busy after which a lost ok is suspected and the firmware is asked."""
-SILENCE, SILENCE_UNTOLD = 30.0, 300.0
-"""Seconds without an answer that make a dead printer: of one that is known to tell when it is busy, and of one that is not."""
-STUCK, STUCK_UNTOLD = 300.0, 3600.0
-"""The same for a printer that goes on talking, about its temperatures, but takes nothing any more."""
-QUIET = 0.03
-"""The shortest quiet, in seconds, that is taken for the end of the echoes of lines already on their way after a Resend."""
-STORM = 5.0
-"""Seconds after which a printer that asks again and again without pause is answered nevertheless."""
-DOUBT, FIRST_GUESS = 1.0, 0.005
-PROBE_PAUSE = 10.0
-"""Seconds until a question that was not answered is asked again; twice as long each time."""
-SAME_LINE, IN_CIRCLES, ASKED_IN_VAIN = 5, 25, 5
-"""How often one line may be refused, how often any without one more being taken, and how often a question be unanswered."""
-FAR_BACK, FIRST_LINES = 16, 2
-"""Lines before the first one in doubt that a firmware cannot want any more: it has lost its count, or started anew; but a print is
-not lost yet when its first line is wanted again after so many."""
-ASIDES = 16
-"""Commands without a number that may be unanswered."""
 _LINE, _ASK = Kind.LINE, Kind.ASK  # looked up for every line
 
 
@@ -49,7 +32,7 @@ class Link:
         self.trouble: str | None = None
         self.tells_busy = False
         self._byte_seconds = byte_seconds
-        self._round_trip = FIRST_GUESS
+        self._pace, self._rounds = Pace(), Rounds()
         self._lines = Lines()
         self._out: list[bytes] = []
         self._flight: deque[Sent] = deque()
@@ -65,7 +48,7 @@ class Link:
         self._returning = False
         self._refused = Refusals()
         self._swallow = False
-        self._probe_pause = PROBE_PAUSE
+        self._probe_pause = patience.PROBE_PAUSE
         self._moved = self._heard = self._alive = 0.0
 
     @property
@@ -94,6 +77,12 @@ class Link:
         return len(self._flight)
 
     @property
+    def leisure(self) -> float:
+        """Seconds for which the next answer may be left unread; see `Pace`. Whatever is not in order is attended to at once."""
+        in_order = self._rewind is None and self._ask_at is None and not (self._held or self._counting or self._returning)
+        return self._pace.leisure(len(self._flight)) if in_order and not self._asking else 0.0
+
+    @property
     def questioned(self) -> bool:
         """A question about temperatures is on its way already."""
         return any(sent.kind is Kind.PROBE for sent in self._flight)
@@ -106,6 +95,7 @@ class Link:
         self._high = first - 1
         self._asked = self._counted = 0
         self._refused = Refusals()
+        self._rounds.begin(first)
         self._count(now)
 
     def hold(self, now: float) -> None:
@@ -115,7 +105,7 @@ class Link:
 
     def say(self, command: bytes, now: float) -> bool:
         """Send a command without a number at once, whatever is on its way. False when too many such are unanswered."""
-        if sum(sent.number < 0 for sent in self._flight) >= ASIDES:
+        if sum(sent.number < 0 for sent in self._flight) >= patience.ASIDES:
             return False
         self._send(Kind.PROBE if command == b"M105" else Kind.PLAIN, -1, command + b"\n", now)
         return True
@@ -145,7 +135,7 @@ class Link:
 
     def receive(self, data: bytes, now: float) -> list[Reply]:
         """Take what arrived. Gives what was said beyond plain oks, for the session."""
-        self._heard = now
+        self._heard, taken = now, self.tally.lines
         told: list[Reply] = []
         for line in self._lines.feed(data):
             reply = OK if line == b"ok" else read(line)
@@ -153,6 +143,7 @@ class Link:
                 self._react(reply, now)
             if reply is not OK and not (isinstance(reply, Ok) and reply.heat is None and reply.axes is None):
                 told.append(reply)
+        self._pace.took(self.tally.lines - taken, now)
         self._go_on(now)
         return told
 
@@ -207,6 +198,7 @@ class Link:
         if ok.planner is not None:
             self.tally.planner(ok.planner, now)
         if ok.line is not None:
+            self._rounds.needless()
             if not any(sent.number == ok.line for sent in flight):
                 return  # it was acknowledged already
             while flight[0].number != ok.line:
@@ -215,7 +207,7 @@ class Link:
             self._probed()
         elif flight and not self._asking:
             if len(flight) == 1:
-                self._round_trip = min(self._round_trip * 1.1, now - flight[0].at)
+                self._pace.alone(now - flight[0].at)
             self._land()
         if self._counting and not flight:
             self._ask(now)
@@ -224,10 +216,12 @@ class Link:
         """The answer to a question, which nothing else gives: what went before it was dealt with. Which of several questions was
         answered cannot be told, so that the others are not waited for."""
         if any(sent.kind is Kind.PROBE for sent in self._flight):
+            lost = self.tally.lost_oks
             while self._flight[0].kind is not Kind.PROBE:
                 self._land(lost=True)
             self._keep([sent for sent in self._flight if sent.kind is not Kind.PROBE])
-            self._probe_pause = PROBE_PAUSE
+            self._probe_pause = patience.PROBE_PAUSE
+            self._rounds.answered(self.tally.lost_oks - lost)
 
     def _land(self, *, lost: bool = False) -> None:
         """The oldest command was dealt with."""
@@ -252,7 +246,7 @@ class Link:
                 self._count(now)
             return
         if line is None or not self._believable(line, again=asked):
-            self._ask_at = now + DOUBT
+            self._ask_at = now + patience.DOUBT
             return
         if asked:
             self._answered(line)
@@ -263,7 +257,7 @@ class Link:
     def _believable(self, line: int, *, again: bool) -> bool:
         """A digit is easily lost: a line outside of what is in doubt is believed when it is named twice, and a count that is far
         off is a firmware that has started anew."""
-        anew = line == 1 and self._high >= 1 and (self._returning or self._low > FIRST_LINES)
+        anew = line == 1 and self._high >= 1 and (self._returning or self._low > patience.FIRST_LINES)
         if self._low <= line <= self._high + 1 and not anew:
             return True
         twice, self._disbelieved = self._disbelieved == line, line
@@ -271,7 +265,7 @@ class Link:
             return False
         if anew:
             self._fail("the printer has started anew: it wants the first line again")
-        elif line > self._high + 1 or line < self._low - FAR_BACK:
+        elif line > self._high + 1 or line < self._low - patience.FAR_BACK:
             self._fail(f"the printer wants line {line} where line {self._low} was due: it has lost its count")
         return self.trouble is None
 
@@ -289,9 +283,9 @@ class Link:
 
     def _go_back_to(self, line: int, now: float) -> None:
         """Wait for the echoes of what is on its way, then go back to `line`, once."""
-        pause = max(QUIET, 1.5 * (self._round_trip + self._bytes * self._byte_seconds))
+        pause = max(patience.QUIET, 1.5 * (self._pace.round_trip + self._bytes * self._byte_seconds))
         begun = self._rewind.begun if self._rewind else now
-        self._rewind = Rewind(line, min(now + pause, begun + STORM), begun)
+        self._rewind = Rewind(line, min(now + pause, begun + patience.STORM), begun)
         self._moved = now
 
     def _go_back(self, line: int) -> None:
@@ -299,15 +293,15 @@ class Link:
         self._drop_from(line)
         self.window.damaged()
         times = self._refused.once_more(line)
-        if times > SAME_LINE or self._refused.in_circles > IN_CIRCLES:
+        if times > patience.SAME_LINE or self._refused.in_circles > patience.IN_CIRCLES:
             self._fail(f"line {line} was refused {times} times: look at the cable, the baud rate and this line of the file")
         self._next, self._low, self._settled = line, line, False
 
     def _suspect(self, now: float) -> None:
         """Neither ok nor busy for a while: the ok may be lost, or the question, or the printer."""
-        if now - self._heard >= (SILENCE if self.tells_busy else SILENCE_UNTOLD):
+        if now - self._heard >= (patience.SILENCE if self.tells_busy else patience.SILENCE_UNTOLD):
             self._fail(f"the printer has not answered for {now - self._heard:.0f} seconds")
-        elif now - self._alive >= (STUCK if self.tells_busy else STUCK_UNTOLD):
+        elif now - self._alive >= (patience.STUCK if self.tells_busy else patience.STUCK_UNTOLD):
             self._fail(f"the printer has taken nothing for {now - self._alive:.0f} seconds, and does not say that it is busy")
         elif self._asking:
             self._ask(now)
@@ -324,7 +318,7 @@ class Link:
     def _count(self, now: float) -> None:
         """Tell the firmware the number before the next line."""
         self._counted += 1
-        if self._counted > ASKED_IN_VAIN:
+        if self._counted > patience.ASKED_IN_VAIN:
             self._fail("the printer does not take line numbers: is it a Marlin, and is this its baud rate?")
             return
         self._send(Kind.COUNT, self._next - 1, frame(self._next - 1, b"M110 N%d" % (self._next - 1)), now)
@@ -334,7 +328,7 @@ class Link:
         self._ask_at = None
         self._drop_from(0)  # the answer tells what became of everything
         self._asked += 1
-        if self._asked > ASKED_IN_VAIN:
+        if self._asked > patience.ASKED_IN_VAIN:
             self._fail("the printer does not say which line it wants")
             return
         self.tally.questions += 1
@@ -354,6 +348,9 @@ class Link:
         """As many lines as the window has room for, in one piece. Called for every line of a print."""
         flight, window, source = self._flight, self.window, self.source
         first = number = self._next
+        if self._rounds.due(number) and 0 < len(flight) < window.lines and self._bytes + len(QUESTION) <= window.size:
+            self._rounds.begin(number)
+            self._send(Kind.PROBE, -1, QUESTION, now)
         last = min(source.last, number + window.lines - len(flight) - 1)
         size, left = source.size, window.size - self._bytes
         while number <= last:

@@ -137,7 +137,7 @@ class Streamer:
             self._write_down()
         data = session.take()
         if data and self._port is not None:
-            self._port.write(data)
+            self._port.write(data, session.link.leisure)
         self._arm()
         if now is None:
             now = self._now()
