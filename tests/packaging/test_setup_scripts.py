@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 CI = Path(__file__).parents[2] / ".ci"
-SCRIPTS = [CI / name for name in ("run", "system-packages", "python-environment", "octoprint-environment", "printrun-environment")]
+SCRIPTS = [
+    CI / name
+    for name in (
+        "run",
+        "system-packages",
+        "python-environment",
+        "octoprint-environment",
+        "printrun-environment",
+        "bambu-clients-environment",
+    )
+]
 
 
 @pytest.fixture

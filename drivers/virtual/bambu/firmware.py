@@ -167,8 +167,8 @@ class Firmware:
 
     def _system(self, body: Body, command: str) -> None:
         self._acknowledge("system", body)
-        if command == "ledctrl" and body.get("led_node") == "chamber_light":
-            self.machine.light = body.get("led_mode") == "on"
+        if command in ("ledctrl", "") and body.get("led_node", "chamber_light") == "chamber_light" and "led_mode" in body:
+            self.machine.light = body["led_mode"] == "on"  # a client in wide use names neither command nor lamp
             self._report(self._beat)
 
     # --- answers ---
