@@ -51,7 +51,7 @@ async def running_farm(printers: int, speed: float, port: int) -> AsyncIterator[
         folder = Path(name)
         async with contextlib.AsyncExitStack() as stack:
             blocks = folder / "printers.toml"
-            words = ["virtual", "--octoprint", str(printers), "--gcode", "1", "--tty-dir", str(folder)]
+            words = ["virtual", "--octoprint", str(printers), "--bambu", "1", "--gcode", "1", "--tty-dir", str(folder)]
             words += ["--speed", str(speed), "--write", str(blocks)]
             virtual = await stack.enter_async_context(_child(words, folder / "virtual.log"))
             await _until(blocks.exists, virtual, folder / "virtual.log", "the virtual printers")
