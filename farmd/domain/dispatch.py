@@ -6,7 +6,7 @@ Cost with Setups (Lee & Pinedo, EJOR 100, 1997): weight over work, discounted by
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp
+from math import log
 
 from farmd.domain.spools import Spool, loaded, same_word, spool_for
 
@@ -152,12 +152,13 @@ def refusals(plate: PlateView, printer: PrinterView) -> list[Refusal]:
 
 
 def index(plate: PlateView, printer: PrinterView, mean_seconds: float) -> float:
-    """The ATCS priority of printing this plate on this printer now; greater is sooner."""
-    work = max(plate.seconds[printer.class_key], 60)
+    """The ATCS priority of printing this plate on this printer now; greater is sooner. As a logarithm, since what is due in days is
+    worth less than the smallest number otherwise; by the quickest kind of printer, since a slow one makes nothing more urgent."""
+    work = max(min(plate.seconds.values()), 60)
     slack = max(plate.due - work, 0.0)
     setup = SETUP_SECONDS if printer.last_color is not None and printer.last_color != plate.color else 0.0
     weight = plate.weight * (1.0 + plate.age / 86_400.0)
-    return weight / work * exp(-slack / (K_SLACK * mean_seconds)) * exp(-setup / (K_SETUP * SETUP_SECONDS))
+    return log(weight / work) - slack / (K_SLACK * mean_seconds) - setup / (K_SETUP * SETUP_SECONDS)
 
 
 def relaxed(plate: PlateView, printers: Sequence[PrinterView]) -> PlateView:
@@ -177,7 +178,7 @@ def _mean_seconds(plates: Iterable[PlateView]) -> float:
 
 
 def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list[Match]:
-    """Pairs to start now, each plate and each printer at most once, best first."""
+    """Pairs to start now, each plate and each printer at most once, best first; of equally good printers the quickest."""
     waiting = [relaxed(plate, printers) for plate in plates]
     free = [p for p in printers if p.enabled and p.online and p.idle and not p.holding and p.bed == "clear" and not p.quarantined]
     if not waiting or not free:
@@ -185,7 +186,7 @@ def assign(plates: Iterable[PlateView], printers: Sequence[PrinterView]) -> list
     mean = _mean_seconds(waiting)
     ranked = sorted(
         ((index(plate, printer, mean), plate, printer) for printer in free for plate in waiting if not refusals(plate, printer)),
-        key=lambda entry: (-entry[0], entry[1].id, entry[2].id),
+        key=lambda entry: (-entry[0], entry[1].seconds[entry[2].class_key], entry[1].id, entry[2].id),
     )
     used: set[str] = set()
     matches = []

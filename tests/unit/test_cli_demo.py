@@ -34,6 +34,7 @@ def test_once_ends_with_a_shipped_order_and_leaves_nothing(tmp_path):
     steps = ["order.created", "order.paid", "order.processing", "order.printing", "order.ready", "order.shipped", "is shipped"]
     places = [told.index(step) for step in steps]
     assert places == sorted(places)
+    assert all(f"sees that the bed of {kind}-01 is empty" in told for kind in ("octoprint", "bambu", "marlin"))
     assert list(tmp_path.iterdir()) == []
 
 

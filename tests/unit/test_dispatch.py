@@ -78,6 +78,22 @@ def test_the_more_urgent_and_the_longer_paid_go_first():
     assert place_in_queue(PLATE, [PLATE, late, old], PRINTER) == 3
 
 
+def test_the_quicker_printer_is_taken_whatever_its_name():
+    plate = replace(PLATE, seconds={"k": 3600, "quick": 2400})
+    for quick in ("a1-01", "zzz-01"):
+        match = assign([plate], [PRINTER, replace(PRINTER, id=quick, class_key="quick")])
+        assert [each.printer_id for each in match] == [quick]
+
+
+def test_short_prints_that_are_due_in_days_still_go_by_their_age():
+    older = replace(PLATE, id="plate-9", seconds={"k": 300}, due=20 * DAY, age=3600.0)
+    newer = replace(PLATE, id="plate-1", seconds={"k": 300}, due=20 * DAY, age=0.0)
+    sooner = replace(PLATE, id="plate-10", seconds={"k": 300}, due=19 * DAY, age=0.0)
+    assert [match.plate_id for match in assign([newer, older], [PRINTER])] == ["plate-9"]
+    assert [match.plate_id for match in assign([newer, older, sooner], [PRINTER])] == ["plate-10"]
+    assert place_in_queue(older, [newer, older, sooner], PRINTER) == 2
+
+
 def test_a_filament_change_costs_priority():
     assert index(PLATE, replace(PRINTER, last_color="#ffffff"), 3600) < index(PLATE, replace(PRINTER, last_color="#1a1a1a"), 3600)
 
