@@ -46,7 +46,9 @@ async def _play(wishes: Wishes) -> int:
         Console(stderr=True).print(f"farmd demo: {NO_SLICER}", soft_wrap=True, highlight=False)
         if wishes.once:
             return 1
-    console.print(f"starting {wishes.printers} virtual OctoPrints, a Bambu Lab P1S, a serial printer and the daemon ...", highlight=False)
+    console.print(
+        f"starting {wishes.printers} virtual OctoPrints, a Bambu Lab P1S, a serial printer and the daemon ...", highlight=False
+    )
     async with running_farm(wishes.printers, wishes.speed, wishes.port) as farm:
         reason = await _tell_story(farm, wishes, console, stop)
         if reason is not None:
