@@ -2,10 +2,12 @@
 order together. The real slicer, the real daemon; the judge is the Bambu printer's own record of what it printed, and from what.
 """
 
+import asyncio
 import shutil
 
 import pytest
 
+from drivers.gcode.once import dismiss
 from drivers.virtual.bambu import Spool
 from tests.daemon_process import DaemonProcess, wait_for
 from tests.peers.contract_farm import CUSTOMER, Farm, refused
@@ -44,6 +46,7 @@ def farm(tmp_path_factory, floor):
         assert daemon.stop() < 5
     finally:
         daemon.kill()
+        asyncio.run(dismiss(daemon.folder / "files" / "machines" / "ender-01"))  # a streamer outlives its daemon
 
 
 @pytest.fixture(autouse=True)
