@@ -92,7 +92,8 @@ class Listener:
     def _merge(self, report):
         if report.get("msg") == 0:
             self.merged = {}
-        ams = {**self.merged.get("ams", {}), **report.get("ams", {})}
+        told = report.get("ams")
+        ams = {**self.merged.get("ams", {}), **(told if isinstance(told, dict) else {})}
         self.merged |= report
         self.merged["ams"] = ams
 
@@ -163,8 +164,8 @@ class Listener:
 class Files(ftplib.FTP_TLS):
     """Implicit TLS, the session of the control connection on every data connection, a bounded goodbye."""
 
-    def __init__(self, printer, *, reuse: bool = True, timeout: float = 20.0):
-        super().__init__(context=trusting(printer.ca, printer.serial), timeout=timeout)
+    def __init__(self, printer, *, reuse: bool = True, timeout: float = 20.0, context: ssl.SSLContext | None = None):
+        super().__init__(context=context or trusting(printer.ca, printer.serial), timeout=timeout)
         self.printer, self._reuse = printer, reuse
 
     def __enter__(self):
@@ -190,12 +191,21 @@ class Files(ftplib.FTP_TLS):
             conn = self.context.wrap_socket(conn, session=self.sock.session if self._reuse else None)
         return conn, size
 
+    def end_of_failed_put(self, name: str, content: bytes) -> str:
+        """The server's word on an upload that it breaks off, whether or not the data connection broke first."""
+        try:
+            return self.put(name, content)
+        except OSError:
+            return self.getmultiline()
+        except ftplib.Error as error:
+            return str(error)
+
     def put(self, name: str, content: bytes, *, unwrap: bool = True) -> str:
         """The server's last word on an upload."""
         self.voidcmd("TYPE I")
         with self.transfercmd(f"STOR {name}") as conn:
             conn.sendall(content)
-            if unwrap:
+            if unwrap and isinstance(conn, ssl.SSLSocket):
                 conn.settimeout(3)
                 with suppress(OSError, ValueError):
                     conn.unwrap()

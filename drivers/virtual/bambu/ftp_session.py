@@ -280,7 +280,7 @@ class Session:
         with card.create(path) as file:
             while True:
                 limit = _BLOCK if faults.die_at is None else min(_BLOCK, faults.die_at - taken)
-                if limit <= 0:
+                if limit <= 0 or self._over.is_set():
                     raise _Cut(None)
                 try:
                     block = data.recv(limit)

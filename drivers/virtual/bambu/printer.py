@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from drivers.virtual.bambu.ams import Feeder, Spool
+from drivers.virtual.bambu.announce import Announcer, notice
 from drivers.virtual.bambu.broker import Broker, House
 from drivers.virtual.bambu.card import Card
 from drivers.virtual.bambu.certificate import Identity, authority, make_identity
@@ -38,7 +39,7 @@ class VirtualBambu:
 
     `speed` makes the printer's whole time run faster than the clock, its waits included. Ports 0 take free ones, which stay the
     same over cuts and power losses. `number` ends its serial number. `ejects`: the end of each print clears the bed. `spools` are
-    those of the feeder, by place.
+    those of the feeder, by place. `announces`: where it makes itself known every five seconds.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class VirtualBambu:
         spools: tuple[Spool | None, ...] = (BLACK_PLA,),
         basedir: Path | None = None,
         newest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+        announces: tuple[str, int] | None = None,
     ) -> None:
         if speed <= 0:
             raise ValueError(f"speed must be above 0, not {speed}")
@@ -72,6 +74,8 @@ class VirtualBambu:
         self.card = Card(root / "card")
         self.bed = Bed(ejects=ejects, memory=root / "bed.json" if basedir is not None else None)
         self._speed, self._newest = speed, newest_tls
+        words = notice(self.kind, self.serial, host)
+        self._announcer = Announcer(words, announces) if announces is not None else None
         self._identity: Identity | None = None
         self._zero = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -155,6 +159,8 @@ class VirtualBambu:
 
     async def cut(self) -> None:
         """Refuse connections and kill those that are open; the print goes on."""
+        if self._announcer is not None:
+            self._announcer.close()
         await self.broker.close()
         await asyncio.to_thread(self.files.close)
 
@@ -164,6 +170,8 @@ class VirtualBambu:
             self.mqtt_port = await self.broker.open(self.host, self.mqtt_port, self._context())
         if not self.files.serves:
             self.ftps_port = self.files.open(self.host, self.ftps_port)
+        if self._announcer is not None:
+            await self._announcer.open()
 
     def drop(self) -> None:
         """Kill what is open; new connections are taken."""
