@@ -34,6 +34,11 @@ class Identity:
     def empty(self) -> bool:
         return self.subtask_id in ("", "0") and not self.subtask_name and not self.file
 
+    def renamed(self, before: "Identity") -> bool:
+        """Whether it names another print than before; names that merely went away do not."""
+        pairs = ((self.subtask_id, before.subtask_id), (self.subtask_name, before.subtask_name), (self.file, before.file))
+        return any(now not in ("", "0", old) for now, old in pairs)
+
 
 def identity_of(picture: Picture) -> Identity:
     """The three names; an id that came as a number is taken as well."""

@@ -31,9 +31,9 @@ _TELLING = (
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds. `full`: until the first full report of a connection is asked for once more. `silence`: without any report until
-    the stream is woken, and `revival` more until the connection is made anew. `landed` and
-    `begun`: how long a start may take to be known to the printer, and from there to begin. `stopping`: how long a stop may take to
-    show. `asking`: between two requests for everything, where the printer is slow."""
+    the stream is woken, and `revival` more until the connection is made anew; `gap`: after which something may have been missed.
+    `landed` and `begun`: how long a start may take to be known to the printer, and from there to begin. `stopping`: how long a stop
+    may take to show. `asking`: between two requests for everything, where the printer is slow, and `asking_quick` elsewhere."""
 
     full: float = 15.0
     silence: float = 60.0
@@ -41,6 +41,7 @@ class Timing:
     landed: float = 90.0
     begun: float = 180.0
     stopping: float = 60.0
+    gap: float = 10.0
     asking: float = 300.0
     asking_quick: float = 3.0
 
@@ -65,6 +66,10 @@ class Session:
         self.firmware: str | None = None
         self.answers: dict[str, Answer] = {}
         self.heard_at = 0.0
+        self.stranger_until = 0.0  # somebody else's start was taken, and may begin until then
+        self._at_hand: Identity | None = None  # the names last told over this connection
+        self.gap = False  # since the last full report there was a silence, in which a change may have been missed
+        self.fulls = 0  # full reports so far
         self.unheeded = False  # a command of ours was refused for not being signed
         self.model, self._wall = model, wall
         self._out: list[Command] = []
@@ -78,7 +83,7 @@ class Session:
     def opened(self, now: float) -> None:
         """A connection stands: everything is to be told anew."""
         self.picture, self.ready, self._at_work, self._last_code = {}, False, None, 0
-        self.hms, self.fault = (), None
+        self.hms, self.fault, self._at_hand, self.stranger_until = (), None, None, 0.0
         self.answers.clear()
         self.heard_at, self._woken_at = now, float("-inf")
         self._ask_all(now)
@@ -98,9 +103,9 @@ class Session:
         """Have commands sent with the next `take`."""
         self._out += commands
 
-    def ask_all(self, now: float) -> bool:
-        """Ask for every field, unless that was done too short a while ago."""
-        due = self._asked_at + (self.timing.asking if self.model.slow else self.timing.asking_quick)
+    def ask_all(self, now: float, *, urgent: bool = False) -> bool:
+        """Ask for every field, unless that was done too short a while ago; where it is urgent, a slow printer has to bear it."""
+        due = self._asked_at + (self.timing.asking if self.model.slow and not urgent else self.timing.asking_quick)
         if now < due:
             return False
         self._ask_all(now)
@@ -112,11 +117,15 @@ class Session:
 
     def tick(self, now: float) -> bool:
         """Look at the clock. True when the connection is dead although it stands, and has to be made anew."""
+        if now >= self.stranger_until:
+            self.stranger_until = 0.0
         if self.launch is not None and self.launch.over(now, self.timing.landed, self.timing.begun):
             self._give_up_launch()
         if self.stopping is not None and now - self.stopping[1] >= self.timing.stopping:
             self.stopping = None
         silent = now - self.heard_at
+        if self.gap and silent < self.timing.gap:
+            self.ask_all(now)  # differences do not repeat what they told before
         if not self.ready and silent < self.timing.silence and now - self._asked_at >= self.timing.full:
             self._ask_all(now)  # the first question of a connection may have come too early for the printer
         if silent < self.timing.silence:
@@ -139,6 +148,8 @@ class Session:
             due.append(self._asked_at + self.timing.full)
         if self.launch is not None:
             due.append(self.launch.due(self.timing.landed, self.timing.begun))
+        if self.stranger_until:
+            due.append(self.stranger_until)
         if self.stopping is not None:
             due.append(self.stopping[1] + self.timing.stopping)
         return min(due, default=float("inf"))
@@ -147,6 +158,7 @@ class Session:
 
     def receive(self, payload: bytes | bytearray, now: float) -> None:
         """Take in one message."""
+        self.gap = self.gap or (self.ready and now - self.heard_at > self.timing.gap)
         if self._woken_at >= self.heard_at:
             self._woken_at = float("-inf")
             self._ask_all(now)  # what changed in a silence is not repeated in the differences after it
@@ -187,6 +199,8 @@ class Session:
         else:
             self.picture = picture = news
         if full:
+            self.gap = False
+            self.fulls += 1
             self.card = fields.card_trouble(picture)
             if not self.ready:
                 self.ready = True
@@ -201,7 +215,7 @@ class Session:
             self.fault = print_fault(picture.get("print_error"))
             if fields.is_locked(picture) is False:
                 self.unheeded = False
-            self._judge()
+            self._judge(now)
 
     # --- what it means ---
 
@@ -218,7 +232,16 @@ class Session:
     def mark(self) -> tuple[object, ...]:
         """Changes whenever the farm should hear of it at once."""
         return (
-            *(self.epoch, self.state, self.token, self.launch is None, self.stopping is None, self.error_number, self.card),
+            *(
+                self.epoch,
+                self.state,
+                self.token,
+                self.launch is None,
+                self.stopping is None,
+                self.stranger_until,
+                self.error_number,
+                self.card,
+            ),
             *(self._percent, self._layer, self.hms, self.spools, self.unheeded, self.picture.get("stg_cur")),
         )
 
@@ -227,17 +250,22 @@ class Session:
         number = self.picture.get("print_error")
         return number & 0xFFFFFFFF if type(number) is int else 0
 
-    def _judge(self) -> None:
+    def _judge(self, now: float) -> None:
         """Whose print is at hand, and what has become of it."""
-        told = self.picture.get("gcode_state")
+        told, rested = self.picture.get("gcode_state"), self.state in fields.REST
         if type(told) is str and told in fields.STATES:
             self.state = told
-        at_hand = self.identity
+        at_hand, before = self.identity, self._at_hand
+        self._at_hand = at_hand
         self.token = self.prints.whose(at_hand)
+        if self.state in ACTIVE:
+            self.stranger_until = 0.0
+        elif rested and before is not None and self.token is None and at_hand.renamed(before):
+            self.stranger_until = now + self.timing.landed + self.timing.begun
         if self.token is None and self._at_work is not None and at_hand.empty:
             self.token = self._at_work  # some firmware forgets the names together with the print
         if self.launch is not None:
-            self._judge_launch(self.launch)
+            self._judge_launch(self.launch, now)
         if self.state in ACTIVE:
             self._working()
             return
@@ -301,7 +329,7 @@ class Session:
             if self.launch is None and each.subtask_id and not each.begun and each.ended is None and 0 <= age < patience:
                 self.launch = Launch(each.token, "", now - age, each.before, self.error_number, self.hms)
 
-    def _judge_launch(self, launch: Launch) -> None:
+    def _judge_launch(self, launch: Launch, now: float) -> None:
         launch.look(self.token, self.state, self.fault, self.error_number, self.hms)
         if launch.landed:
             self.unheeded = False
@@ -309,6 +337,8 @@ class Session:
             self.launch = None
         elif launch.refusal is not None:
             self._refused(launch)
+            if launch.refusal is Refusal.BUSY and self.state not in ACTIVE:
+                self.stranger_until = now + self.timing.landed + self.timing.begun  # with what, does not show yet
 
     def _refused(self, launch: Launch) -> None:
         if launch.refusal is Refusal.LOCKED:

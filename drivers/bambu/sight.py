@@ -53,6 +53,8 @@ class Sight:
         fault, state = session.fault, session.state
         if session.launch is not None:
             return Phase.BUSY, f"the start of {session.launch.token} is on its way"
+        if session.stranger_until:
+            return Phase.BUSY, "somebody else's start is on its way"
         if state in fields.ACTIVE:
             if session.stopping is not None and session.stopping[0] == session.token:
                 return Phase.STOPPING, None

@@ -21,8 +21,8 @@ from drivers.bambu.trays import EXTERNAL, Mapping2, mapping_for
 from drivers.bambu.waiting import Waiters
 from drivers.contract import Busy, DriverError, NotOurs, Outcome, Refused, RemoteFile, Unauthorized, Unreachable
 
-FRESH_SECONDS, FRESHEN_SECONDS = 30.0, 10.0
-"""How old the last report may be before a start, and how long a new one may take."""
+FRESHEN_SECONDS = 10.0
+"""How long a full report may take that is asked for before a start."""
 ANSWER_SECONDS = 15.0
 """How long a start waits for a word about it; after that its fate is seen in the reports alone."""
 PUT_AWAY_SECONDS = 3.0
@@ -120,6 +120,8 @@ class Starter:
             raise Unauthorized(LOCKED_WORDS)
         if session.launch is not None:
             raise Busy(f"the start of {session.launch.token} is on its way")
+        if session.stranger_until:
+            raise Busy(f"somebody else's start is on its way ({session.identity.subtask_name or session.identity.file})")
         if session.state not in REST:
             raise Busy(f"the printer is at work ({session.state or 'it tells no state'})")
         if session.fault is not None and session.fault.kind is Kind.MACHINE:
@@ -156,15 +158,16 @@ class Starter:
         self.stored(known.token)
 
     async def _freshen(self) -> None:
-        """See that what is known of the printer is of now."""
+        """See that what is known of the printer is of now: somebody may have started a print in a moment of silence."""
         session, loop = self._session, asyncio.get_running_loop()
-        heard = session.heard_at
-        if loop.time() - heard < FRESH_SECONDS:
+        silent = loop.time() - session.heard_at
+        if not session.gap and silent < session.timing.gap:
             return
-        session.ask_all(loop.time())
+        seen = session.fulls
+        session.ask_all(loop.time(), urgent=True)
         self._link.send()
-        if not await self._waiters.until(lambda: session.heard_at > heard, FRESHEN_SECONDS):
-            raise Unreachable(f"the printer has been silent for {loop.time() - heard:.0f} s; nothing was started")
+        if not await self._waiters.until(lambda: session.fulls > seen, FRESHEN_SECONDS):
+            raise Unreachable(f"the printer fell silent ({max(silent, session.timing.gap):.0f} s) and does not tell its state anew")
 
     async def _put_error_away(self) -> None:
         """An error that a print before left on the screen makes some firmware refuse the next one."""

@@ -103,7 +103,6 @@ def test_a_start_that_nobody_answers_is_in_doubt_and_never_sent_again(tmp_path, 
     [
         (codes.STORAGE_EXCEPTION, Outcome.FAILED, "0500-C010"),
         (codes.CANNOT_PARSE, Outcome.FAILED, "cannot read the print file"),
-        (codes.BUSY, Outcome.FAILED, "busy"),
     ],
 )
 def test_an_acknowledged_start_of_which_nothing_comes_is_known_by_its_error(error, kind, words, tmp_path):
@@ -120,6 +119,36 @@ def test_an_acknowledged_start_of_which_nothing_comes_is_known_by_its_error(erro
             # the error is put away before the next start, which is not taken for refused by it
             printer.faults.job.start_error = None
             await start(driver, watch, sliced(tmp_path, printer, 30), "att-2")
+            assert printer.record.complaints == []
+
+    play(story)
+
+
+def test_a_printer_that_says_it_is_busy_is_left_alone_for_a_while(tmp_path):
+    async def story(printer):
+        printer.faults.job.start_error = codes.BUSY
+        async with watched(printer, tmp_path, timing=QUICK) as (driver, watch):
+            await driver.start(await uploaded(driver, printer, tmp_path))
+            await watch.until("the error", lambda seen: "somebody else" in (seen.message or ""))
+            assert await driver.outcome("att-1") is Outcome.FAILED
+            with pytest.raises(Busy, match="somebody else's start"):
+                await driver.start(await uploaded(driver, printer, tmp_path, "att-2"))
+            await watch.phase(Phase.IDLE)
+
+    play(story)
+
+
+def test_a_strangers_start_that_has_not_begun_yet_is_seen_by_its_names(tmp_path):
+    async def story(printer):
+        printer.faults.job.start_after = 60.0
+        async with watched(printer, tmp_path) as (driver, watch):
+            remote = await uploaded(driver, printer, tmp_path)
+            printer.start_foreign(60.0)
+            await watch.phase(Phase.BUSY)
+            with pytest.raises(Busy, match="somebody else's start"):
+                await driver.start(remote)
+            seen = await watch.phase(Phase.PRINTING)
+            assert (seen.token, seen.file) == (None, "by-hand")
             assert printer.record.complaints == []
 
     play(story)

@@ -161,6 +161,20 @@ def test_what_was_missed_in_a_silence_is_asked_for():
     assert not printer.passes(59)
 
 
+def test_after_a_short_silence_everything_is_asked_for_when_the_printer_can_bear_it():
+    printer = Printer()
+    printer.says_all()
+    printer.sent()
+    printer.passes(11)
+    printer.says(mc_percent=0)
+    assert printer.session.gap
+    printer.passes(1)
+    assert printer.sent() == []  # it was asked a moment ago, and is slow
+    assert printer.session.ask_all(printer.now, urgent=True)
+    assert printer.says_all().phase is Phase.IDLE
+    assert not printer.session.gap
+
+
 def test_no_connection_is_made_anew_while_a_start_is_being_read_in():
     printer = Printer()
     printer.says_all()
@@ -296,6 +310,9 @@ def test_an_acknowledged_start_is_refused_by_a_new_error(number, kind, words):
     printer.says(print_error=number)
     assert (launch.refusal, printer.outcome()) == (kind, Outcome.FAILED)
     assert words in launch.words
+    # busy with what does not show yet: nothing is started there for a while
+    assert printer.look().phase is (Phase.BUSY if kind is Refusal.BUSY else Phase.IDLE)
+    printer.passes(270)
     assert printer.look().phase is Phase.IDLE
 
 
@@ -449,6 +466,20 @@ def test_a_strangers_print_carries_no_token():
     assert (seen.phase, seen.token, seen.file) == (Phase.PRINTING, None, "benchy")
     seen = printer.says(gcode_state="FINISH")
     assert (seen.phase, seen.token, seen.file) == (Phase.FINISHED, None, "benchy")
+
+
+def test_names_of_a_stranger_that_come_at_rest_are_a_start_on_its_way():
+    printer = Printer()
+    printer.says_all(gcode_state="FINISH", subtask_id="7", subtask_name="benchy")
+    seen = printer.says(subtask_id="8", subtask_name="vase")
+    assert (seen.phase, seen.token, seen.file) == (Phase.BUSY, None, "vase")
+    seen = printer.says(gcode_state="PREPARE")
+    assert (seen.phase, seen.token) == (Phase.PRINTING, None)
+    assert printer.says(gcode_state="FINISH", gcode_file="").phase is Phase.FINISHED
+    assert printer.says(gcode_file="", subtask_id="0").phase is Phase.FINISHED
+    assert printer.says(subtask_id="9", subtask_name="never-begins").phase is Phase.BUSY
+    printer.passes(270)
+    assert printer.look().phase is Phase.FINISHED
 
 
 PRINTS = [Print("att-1", 1, subtask_id=ID), Print("att-2", 1)]
