@@ -9,12 +9,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from bpm.bambuconfig import BambuConfig
 from bpm.bambuprinter import BambuPrinter
-from bpm.bambutools import PlateType
+from bpm.bambutools import PlateType, ServiceState
 
 PATIENCE = 30.0
 
@@ -26,13 +27,31 @@ def give_up(words: str) -> NoReturn:
     os._exit(1)
 
 
+def wait(condition: Callable[[], object], words: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            give_up(words)
+        time.sleep(0.02)
+
+
+def meet(printer: BambuPrinter) -> None:
+    """Ask what the printer is until it is heard: the library may ask before it has subscribed to the answers."""
+    asked = 0.0
+
+    def heard() -> bool:
+        nonlocal asked
+        if time.monotonic() > asked + 1:
+            asked = time.monotonic()
+            printer.refresh()
+        return bool(printer.config.firmware_version and printer.printer_state.spools)
+
+    wait(heard, "it never hears what the printer is")
+
+
 def until(printer: BambuPrinter, *states: str) -> None:
     """Wait until the library shows one of these states, and tell what else it shows then."""
-    deadline = time.monotonic() + PATIENCE
-    while printer.printer_state.gcode_state not in states:
-        if time.monotonic() > deadline:
-            give_up(f"it shows {printer.printer_state.gcode_state!r} and never {states}")
-        time.sleep(0.02)
+    wait(lambda: printer.printer_state.gcode_state in states, f"it never shows {states}")
     state, job = printer.printer_state, printer.active_job_info
     told = {
         "state": state.gcode_state,
@@ -51,8 +70,9 @@ def main() -> None:
     host, serial, code, file, folder = sys.argv[1:]
     printer = BambuPrinter(BambuConfig(host, code, serial, bpm_cache_path=Path(folder)))
     printer.start_session()
+    wait(lambda: printer.service_state is ServiceState.CONNECTED, "it never connects")  # it says IDLE before, of nobody
+    meet(printer)
     until(printer, "IDLE")
-    printer.refresh()
     name = f"/{Path(file).name}"
     with printer.ftp_connection() as files:
         files.upload_file(file, name)

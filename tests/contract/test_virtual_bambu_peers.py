@@ -66,5 +66,5 @@ def test_bambu_printer_manager(model, tmp_path):
     expect_the_story(told, printer)
     assert told[1]["name"] == "peer"
     assert told[1]["model"] == model
-    assert told[6]["firmware"] == "01.07.02.00"
-    assert [0, "PLA"] in told[6]["spools"]
+    assert told[0]["firmware"] == "01.07.02.00"
+    assert [0, "PLA"] in told[0]["spools"]
