@@ -45,7 +45,7 @@ class Connection:
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._wake = asyncio.Event()
+        self._wake: asyncio.Event | None = None  # while it pauses
         self._attempt: asyncio.Future[object] | None = None
         self._lost: asyncio.Future[object] | None = None
         self._refused: tuple[Unauthorized, float] | None = None
@@ -67,7 +67,8 @@ class Connection:
         attempt = self._came_up()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"bambu {self._printer_id}")
-        self._wake.set()
+        if self._wake is not None:
+            self._wake.set()
         await asyncio.shield(attempt)
 
     def send(self) -> bool:
@@ -105,12 +106,14 @@ class Connection:
                 self._failed(error)
             log.info("printer %s: no link: %s", self._printer_id, self.words)
             self._changed()
-            self._wake.clear()
+            self._wake = asyncio.Event()
             try:
                 async with asyncio.timeout(self._pause(failures)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+            finally:
+                self._wake = None
 
     def _failed(self, error: DriverError) -> None:
         until = asyncio.get_running_loop().time() + LOCKED_OUT_PAUSE

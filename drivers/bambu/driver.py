@@ -83,7 +83,7 @@ class BambuDriver:
         self._shown_at = 0.0
         self._sweep_at = self._save_at = 0.0
         self._fed: str | None = None
-        self._loaded = self._closed = False
+        self._loaded = False
         self._take(Prints())
 
     def __repr__(self) -> str:
@@ -103,7 +103,6 @@ class BambuDriver:
 
     async def connect(self) -> None:
         """See the port."""
-        self._closed = False
         await self._load()
         await self._link.open()
 
@@ -120,24 +119,24 @@ class BambuDriver:
         """See the port."""
         box = Mailbox()
         self._boxes.add(box)
-        beat = asyncio.create_task(self._beat(box), name=f"bambu {self._printer_id} resync")
         try:
-            while (snapshot := await box.next()) is not None:
+            if not self._link.up:
+                try:
+                    await self.connect()
+                except DriverError as error:
+                    log.debug("printer %s: %s", self._printer_id, error)
+            box.put(self._look())
+            while (snapshot := await self._next(box)) is not None:
                 yield snapshot
         finally:
             self._boxes.discard(box)
-            beat.cancel()
-            await asyncio.gather(beat, return_exceptions=True)
 
-    async def _beat(self, box: Mailbox) -> None:
-        if not self._link.up:
-            try:
-                await self.connect()
-            except DriverError as error:
-                log.debug("printer %s: %s", self._printer_id, error)
-        while not self._closed:
-            box.put(self._look())
-            await asyncio.sleep(self._resync)
+    async def _next(self, box: Mailbox) -> Snapshot | None:
+        try:
+            async with asyncio.timeout(self._resync):
+                return await box.next()
+        except TimeoutError:
+            return self._look()
 
     def _look(self) -> Snapshot:
         if self._link.up:
@@ -281,7 +280,6 @@ class BambuDriver:
 
     async def close(self) -> None:
         """See the port."""
-        self._closed = True
         await self._link.close()
         for task in [*self._tasks]:
             task.cancel()

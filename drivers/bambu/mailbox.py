@@ -5,7 +5,6 @@ concern or epoch is never swallowed.
 """
 
 import asyncio
-from collections import deque
 
 from drivers.contract import Snapshot
 
@@ -14,8 +13,8 @@ class Mailbox:
     """Snapshots on their way to one reader."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Snapshot] = deque()
-        self._news = asyncio.Event()
+        self._waiting: list[Snapshot] = []
+        self._reader: asyncio.Future[None] | None = None  # while it waits
         self._ended = False
 
     def put(self, snapshot: Snapshot) -> None:
@@ -23,21 +22,28 @@ class Mailbox:
         if self._waiting and _state(self._waiting[-1]) == _state(snapshot):
             self._waiting.pop()
         self._waiting.append(snapshot)
-        self._news.set()
+        self._wake()
 
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True
-        self._news.set()
+        self._wake()
 
     async def next(self) -> Snapshot | None:
         """The oldest unread snapshot; None after the end."""
         while not self._waiting:
             if self._ended:
                 return None
-            self._news.clear()
-            await self._news.wait()
-        return self._waiting.popleft()
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._waiting.pop(0)
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
 
 def _state(one: Snapshot) -> tuple[object, ...]:

@@ -49,6 +49,13 @@ class Timing:
 class Session:
     """What is known of one printer over all its connections. `wall` gives seconds since the epoch."""
 
+    __slots__ = (
+        *("_asked_at", "_at_hand", "_at_work", "_last_code", "_layer", "_out", "_percent", "_wall", "_woken_at"),
+        *("answers", "card", "commands", "epoch", "fault", "feeding", "firmware", "fulls", "gap"),
+        *("heard_at", "hms", "launch", "model", "picture", "prints", "ready", "spools", "state"),
+        *("stopping", "stranger_until", "timing", "token", "unheeded"),
+    )
+
     def __init__(self, model: Model, prints: Prints, commands: Commands, timing: Timing, wall: Callable[[], float]) -> None:
         self.prints, self.commands, self.timing = prints, commands, timing
         self.picture: dict[str, Any] = {}
@@ -194,10 +201,7 @@ class Session:
         # most reports tell of a temperature and nothing else
         reload = not self.ready or any(key in news and news[key] != picture.get(key) for key in TRAY_KEYS)
         telling = not self.ready or any(key in news and news[key] != picture.get(key) for key in _TELLING)
-        if picture:
-            merge(picture, news, full=full)
-        else:
-            self.picture = picture = news
+        merge(picture, news, full=full)
         if full:
             self.gap = False
             self.fulls += 1

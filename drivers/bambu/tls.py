@@ -39,7 +39,9 @@ def context_for(ca: str | None, *, newest: bool) -> ssl.SSLContext:
     `newest`: also TLS 1.3, with which some file servers cut uploads short. Raises `Untrusted`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not newest:
+    if newest:
+        context.options |= ssl.OP_NO_TICKET  # these connections are never taken up again: a ticket would lie about for nothing
+    else:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
     if ca is None:
         context.check_hostname = False
