@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 
 from drivers.contract import Progress, Refused
@@ -61,8 +62,12 @@ class FileBody:
         yield self._tail
 
     async def _chunks(self) -> AsyncIterator[bytes]:
+        opening = asyncio.ensure_future(asyncio.to_thread(self._file.open, "rb"))
         try:
-            handle = await asyncio.to_thread(self._file.open, "rb")
+            handle = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)  # the thread cannot be stopped, and opens it all the same
+            raise
         except OSError as error:
             raise Refused(f"cannot read {self._file}: {error.strerror}") from error
         try:
@@ -77,6 +82,11 @@ class FileBody:
         chunk = os.read(descriptor, CHUNK)
         self._digest.update(chunk)
         return chunk
+
+
+def _close(opening: "asyncio.Future[BufferedReader]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _size(file: Path) -> int:

@@ -99,7 +99,7 @@ BAMBU = [
 
 
 @pytest.mark.parametrize("cls", BAMBU, ids=lambda cls: cls.machine)
-def test_a_cube_for_a_bambu_printer_is_a_file_others_can_read(bench: Bench, tmp_path: Path, cls: PrinterClass) -> None:
+def test_a_cube_for_a_bambu_printer_is_a_file_others_can_read(bench: Bench, cls: PrinterClass) -> None:
     options = SliceOptions(material="PETG", color="#1a1a1a")
     artifact, path = bench.slice(box(), options, cls, copies=2)
     assert path.name.endswith(".gcode.3mf")
@@ -123,8 +123,6 @@ def test_a_cube_for_a_bambu_printer_is_a_file_others_can_read(bench: Bench, tmp_
     ends = re.findall(r"^(M104|M109|M140|M190) S(\d+)", commands, re.MULTILINE)
     assert [value for name, value in ends if name in ("M140", "M190")][-1] == "0"
     assert [value for name, value in ends if name in ("M104", "M109")][-1] == "0"
-    again = Bench(tmp_path / "another")
-    assert again.slice(box(), options, cls, copies=2)[0].sha256 == artifact.sha256
 
 
 @pytest.mark.parametrize("cls", BAMBU, ids=lambda cls: cls.machine)
