@@ -335,6 +335,8 @@ class BambuDriver:
         if not self._link.up:
             raise Unreachable(f"cannot {action}: {self._link.words}")
         if not in_time:
+            session.doubt()
+            self._link.soon()
             raise Unreachable(f"the printer does not {action}: no effect within {seconds:.0f} s")
 
     # --- the ledger ---

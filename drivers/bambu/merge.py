@@ -13,6 +13,8 @@ _MOST = 64
 
 
 _DEEPEST = 20
+_OBJECTS = frozenset({"ams", "vt_tray", "device", "net"})
+"""Fields that hold an object. Anything else in them is damage, after which the trays must not look as if they were gone."""
 
 
 def merge(picture: dict[str, Any], news: dict[str, Any], *, full: bool = False, depth: int = 0) -> None:
@@ -24,11 +26,15 @@ def merge(picture: dict[str, Any], news: dict[str, Any], *, full: bool = False, 
             if type(old) is dict and depth < _DEEPEST:
                 merge(old, value, full=full, depth=depth + 1)
                 continue
-        elif kind is list and not full and key in _BY_ID:
+        elif kind is list:
             old = picture.get(key)
-            if type(old) is list and old:
+            if type(old) is list and old and not full and key in _BY_ID:
                 picture[key] = _by_id(old, value, depth)
                 continue
+            if type(old) is dict:
+                continue
+        elif key in _OBJECTS:
+            continue
         picture[key] = value
 
 

@@ -50,8 +50,8 @@ class Session:
     """What is known of one printer over all its connections. `wall` gives seconds since the epoch."""
 
     __slots__ = (
-        *("_asked_at", "_at_hand", "_at_work", "_last_code", "_layer", "_out", "_percent", "_wall", "_woken_at"),
-        *("answers", "card", "commands", "epoch", "fault", "feeding", "firmware", "fulls", "gap"),
+        *("_asked_at", "_at_hand", "_at_work", "_doubted", "_last_code", "_layer", "_out", "_percent", "_told_at", "_wall"),
+        *("_woken_at", "answers", "card", "commands", "epoch", "fault", "feeding", "firmware", "fulls", "gap"),
         *("heard_at", "hms", "launch", "model", "picture", "prints", "ready", "spools", "state"),
         *("stopping", "stranger_until", "timing", "token", "unheeded"),
     )
@@ -83,7 +83,8 @@ class Session:
         self._last_code = 0  # the last print_error seen while the print at hand was at work
         self._at_work: str | None = None  # our print that this connection saw at work
         self._percent = self._layer = 0  # the furthest the print at work was seen; they fall to 0 when it is stopped
-        self._asked_at = self._woken_at = float("-inf")
+        self._asked_at = self._woken_at = self._told_at = float("-inf")
+        self._doubted = False
 
     # --- the link ---
 
@@ -118,8 +119,17 @@ class Session:
         self._ask_all(now)
         return True
 
+    def _stood_still_at(self) -> float:
+        """When a print at work has told nothing new for suspiciously long."""
+        return max(self._told_at, self._asked_at) + self.timing.asking
+
+    def doubt(self) -> None:
+        """Something that ought to show does not. A difference that got lost is never repeated, so everything is asked for as soon
+        as that may be done again."""
+        self._doubted = True
+
     def _ask_all(self, now: float) -> None:
-        self._asked_at = now
+        self._asked_at, self._doubted = now, False
         self._out.append(self.commands.tell_all())
 
     def tick(self, now: float) -> bool:
@@ -130,6 +140,11 @@ class Session:
             self._give_up_launch()
         if self.stopping is not None and now - self.stopping[1] >= self.timing.stopping:
             self.stopping = None
+            self.doubt()
+        if self.ready and self.state in ACTIVE and now >= self._stood_still_at():
+            self._ask_all(now)
+        if self._doubted and self.ready:
+            self.ask_all(now, urgent=True)
         silent = now - self.heard_at
         if self.gap and silent < self.timing.gap:
             self.ask_all(now)  # differences do not repeat what they told before
@@ -159,6 +174,10 @@ class Session:
             due.append(self.stranger_until)
         if self.stopping is not None:
             due.append(self.stopping[1] + self.timing.stopping)
+        if self._doubted and self.ready:
+            due.append(self._asked_at + self.timing.asking_quick)
+        elif self.ready and self.state in ACTIVE:
+            due.append(self._stood_still_at())
         return min(due, default=float("inf"))
 
     # --- what arrives ---
@@ -215,6 +234,7 @@ class Session:
         if reload:
             self.spools, self.feeding = spools_of(picture), feeding(picture)
         if telling:
+            self._told_at = now
             self.hms = hms_faults(picture.get("hms"))
             self.fault = print_fault(picture.get("print_error"))
             if fields.is_locked(picture) is False:

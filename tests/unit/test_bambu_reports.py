@@ -116,6 +116,14 @@ def test_a_full_report_replaces_the_trays():
     assert picture["ams"]["ams"] == [{"id": "0", "tray": [{"id": "0"}]}]
 
 
+@pytest.mark.parametrize("damage", [[], None, 7, "", True])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_damaged_field_does_not_make_the_trays_look_gone(damage, full):
+    picture = {"ams": {"ams": [{"id": "0", "tray": [{"id": "0", "tray_type": "PLA"}]}], "tray_now": "0"}}
+    merge(picture, {"ams": damage}, full=full)
+    assert picture["ams"]["ams"][0]["tray"][0]["tray_type"] == "PLA"
+
+
 def test_a_report_nested_to_the_limit_is_merged():
     deep = json.loads('{"a":' * 900 + "1" + "}" * 900)
     picture = json.loads('{"a":' * 900 + "2" + "}" * 900)

@@ -398,6 +398,37 @@ def test_a_stop_without_effect_is_not_taken_for_one_for_ever():
     assert printer.says(mc_percent=2).phase is Phase.PRINTING
 
 
+def pushalls(printer):
+    return [each for each in printer.sent() if "pushing" in each and each["pushing"]["command"] == "pushall"]
+
+
+def test_after_a_stop_without_effect_everything_is_asked_for_because_its_end_may_have_been_missed():
+    printer = running(model="A1")
+    printer.session.stop_sent("att-1", printer.now)
+    printer.passes(59)
+    printer.says(nozzle_temper=210.0)
+    assert pushalls(printer) == []
+    printer.passes(2)
+    assert len(pushalls(printer)) == 1
+    seen = printer.says_all(gcode_state="FAILED", fail_reason="50348044", **OURS)
+    assert (seen.phase, printer.outcome()) == (Phase.IDLE, Outcome.CANCELLED)
+    printer.passes(10)
+    assert pushalls(printer) == []
+
+
+def test_a_print_that_tells_nothing_new_for_minutes_is_asked_how_it_stands():
+    printer = running(model="A1")
+    for _ in range(29):
+        printer.passes(10)
+        printer.says(nozzle_temper=210.0)
+    assert pushalls(printer) == []
+    printer.passes(10)
+    assert len(pushalls(printer)) == 1
+    printer.says_all(gcode_state="RUNNING", mc_percent=1, **OURS)
+    printer.passes(10)
+    assert pushalls(printer) == []
+
+
 def test_a_stop_at_the_machine_is_a_cancelled_print():
     printer = running()
     printer.says(print_error=0x0300400C)
