@@ -24,6 +24,7 @@ $(VENV)/.synced: pyproject.toml uv.lock .ci/python-environment | setup-system
 setup-test: setup
 	@.ci/octoprint-environment
 	@.ci/printrun-environment
+	@.ci/schemathesis-environment
 	@.ci/bambu-clients-environment
 	@.ci/vsftpd
 

@@ -6,9 +6,15 @@ Swagger's page would load its script from somewhere else; a farm's network often
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from jinja2 import Environment
+from pydantic import TypeAdapter
 from starlette.responses import HTMLResponse
+
+from farmd.api.auth import admin, operator
+from farmd.api.shapes import ANSWERS
 
 _PROBLEM = {
     "type": "object",
@@ -35,8 +41,16 @@ _PROBLEM = {
     },
 }
 _REFUSALS = {
-    "4XX": "Refused; nothing was changed",
+    "400": "The body is not what it should be at all",
+    "401": "No key, or none that is valid",
+    "403": "The key's role may not do this",
+    "404": "There is nothing of this name, or this key may not know of it",
+    "409": "Not in the state it is in",
+    "413": "The body is too long",
+    "415": "The body is of another kind",
+    "422": "A field has something that it cannot have; `errors` names each",
     "503": "Not possible at this moment; nothing was changed",
+    "507": "The farm's disk is full",
 }
 _KEY = {
     "name": "Idempotency-Key",
@@ -67,9 +81,8 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(
-                get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            )
+            described = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            app.openapi_schema = _with_answers(_with_problems(described, _guarded(app)))
         return app.openapi_schema
 
     async def docs(_request: Request) -> HTMLResponse:
@@ -80,23 +93,66 @@ def describe(app: FastAPI) -> None:
     app.add_api_route("/docs", docs, include_in_schema=False)
 
 
-def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+def _guarded(app: FastAPI) -> set[str]:
+    """The operations, as `verb path`, that not every key may call."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    named = {f"{verb.lower()} {route.path}" for route in routes for verb in route.methods if _asks_role(route.dependant)}
+    return named | {"post /api/orders"}  # a customer's key orders for its own customer only
+
+
+def _asks_role(dependant: Dependant) -> bool:
+    return dependant.call in (operator, admin) or any(_asks_role(each) for each in dependant.dependencies)
+
+
+def _with_problems(schema: dict[str, Any], guarded: set[str]) -> dict[str, Any]:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for verb, operation in _operations(schema):
-        operation["responses"].pop("422", None)
-        for status, description in _REFUSALS.items():
-            operation["responses"][status] = {"description": description, "content": content}
-        if verb == "post":
-            operation.setdefault("parameters", []).append(_KEY)
+    for path, verbs in schema["paths"].items():
+        for verb, operation in verbs.items():
+            operation["responses"].pop("422", None)
+            if verb == "post" and path.startswith("/api/"):
+                operation.setdefault("parameters", []).append(_KEY)
+            for status in sorted(_refusals(path, verb, operation) | ({"403"} if f"{verb} {path}" in guarded else set())):
+                operation["responses"][status] = {"description": _REFUSALS[status], "content": content}
     return schema
 
 
-def _operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(verb, operation) for path in schema["paths"].values() for verb, operation in path.items()]
+def _refusals(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
+    """What the door and the handlers of such an operation may answer beside success."""
+    if not path.startswith("/api/"):
+        if path == "/healthz":
+            return {"413"}
+        return {"400", "503"} if verb == "post" else {"413", "503"}
+    found = {"401", "413", "415", "503"}
+    if "{" in path:
+        found.add("404")
+    if operation.get("parameters") or "requestBody" in operation:
+        found.add("422")
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        found.add("400")
+    if verb in ("post", "patch", "put"):
+        found.add("409")
+    if path.endswith("/model"):
+        found.add("507")
+    return found
+
+
+def _with_answers(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same with the shape of every answer that is JSON."""
+    wanted = {shape.__name__: shape for shape in ANSWERS.values()}
+    adapters = [(name, "serialization", TypeAdapter(shape)) for name, shape in wanted.items()]
+    known, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schema["components"]["schemas"] |= definitions.get("$defs", {})
+    for place, shape in ANSWERS.items():
+        verb, path = place.split(" ")
+        content = {"application/json": {"schema": known[(shape.__name__, "serialization")]}}
+        for status, response in schema["paths"][path][verb]["responses"].items():
+            if status.startswith("2"):
+                response["content"] = content
+    return schema
 
 
 def _groups(schema: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from farmd.api.answers import answer
 from farmd.api.problems import Problem
@@ -57,7 +57,7 @@ def _not_ready(part: str, detail: str) -> Problem:
     return Problem(503, "not_ready", detail, [{"pointer": part, "detail": detail}], headers={"Retry-After": "2"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """The farm in Prometheus' text format."""
     rooms: Rooms = request.app.state.rooms

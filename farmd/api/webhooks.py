@@ -108,7 +108,7 @@ async def _accept(request: Request, url: str | None, events: list[str] | None, h
         raise Unacceptable("invalid_webhook", defects)
 
 
-@changer.post("", status_code=201)
+@changer.post("", status_code=201, responses={200: {"description": "It was there already"}})
 async def subscribe(request: Request, body: Subscription) -> Response:
     """Subscribe. The same URL and events again answer 200 with the webhook that is there, without its secret."""
     await _accept(request, body.url, body.events, body.headers)
