@@ -42,6 +42,7 @@ check: setup
 	@$(MAKE) --no-print-directory -j 2 -O check-code check-tests
 
 check-code:
+	@$(BIN)/uv lock --check --offline --quiet || { echo "make check: uv.lock is not that of pyproject.toml; run $(BIN)/uv lock" >&2; exit 1; }
 	@$(BIN)/ruff format --check --quiet . || { echo "make check: run $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy

@@ -1,7 +1,7 @@
 """How answers look, for the description of the API alone.
 
-Nothing is checked against these shapes while farmd answers: they are turned into JSON Schema when somebody asks for /openapi.json, and
-the tests hold every answer to them. A key that is not named here may still come; one that is named is always there.
+Nothing is checked against these shapes while farmd answers: they are turned into JSON Schema when somebody asks for /openapi.json,
+and the tests hold the answers to them. A key that is not named here may still come; one that is named is always there.
 """
 
 from typing import Annotated, Any, Literal, NotRequired

@@ -1,4 +1,4 @@
-"""The systemd unit: hardened, and wired to the daemon's own signs of life."""
+"""The systemd units: hardened, and wired to the daemon's own signs of life."""
 
 import configparser
 import shutil
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parents[2] / "systemd" / "farmd.service"
+UNITS = Path(__file__).parents[2] / "systemd"
+UNIT = UNITS / "farmd.service"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_the_exposure_is_at_most_two():
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_the_exposure_is_at_most_two(unit):
     finished = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(UNIT)],
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True,
         text=True,
         check=False,

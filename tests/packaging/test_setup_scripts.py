@@ -16,6 +16,7 @@ SCRIPTS = [
         "python-environment",
         "octoprint-environment",
         "printrun-environment",
+        "schemathesis-environment",
         "bambu-clients-environment",
     )
 ]

@@ -1,5 +1,5 @@
-"""Schemathesis against the running daemon, with an admin's key: whatever it sends, no answer is a failure of the server, and none is of a
-status, a media type or a shape that /openapi.json does not tell.
+"""Schemathesis against the running daemon, with an admin's key: whatever it sends, no answer is a failure of the server, and none
+is of a status, a media type or a shape that /openapi.json does not tell.
 
 It knows some rows by their ids, so that what is behind them is reached too. FARMD_SCHEMATHESIS_EXAMPLES=500 looks deeper.
 """
