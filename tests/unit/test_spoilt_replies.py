@@ -62,6 +62,7 @@ NONSENSE: list[Any] = [
     False,
     0,
     -1,
+    100,
     2**70,
     1.5,
     float("inf"),
