@@ -120,11 +120,16 @@ class RealOctoPrint:
 
     def rest(self) -> None:
         """Bring the printer back to Operational with nothing selected, whatever the last test did."""
-        if self.state() in ("Offline", "Offline after error", "Error"):
-            self.call("POST", "/api/connection", {"command": "connect", "port": "VIRTUAL", "baudrate": 115200})
         self.call("POST", "/api/job", {"command": "cancel"})
-        self.wait(lambda: self.state() == "Operational", 30)
+        self.wait(self._operational, 60)
         self.call("POST", "/api/files/local/current", {"command": "unselect"})
+
+    def _operational(self) -> bool:
+        """Whether the printer stands by; one that is gone (a hung one goes only after a while) is connected anew."""
+        state = self.state()
+        if state in ("Offline", "Offline after error", "Error"):
+            self.call("POST", "/api/connection", {"command": "connect", "port": "VIRTUAL", "baudrate": 115200})
+        return state == "Operational"
 
     def forget_files(self) -> None:
         """Delete every file and folder, and with them their history."""

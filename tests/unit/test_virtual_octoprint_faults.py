@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import random
+import socket
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -386,12 +388,29 @@ def test_a_printer_stops_twice_and_starts_again_with_nothing() -> None:
     asyncio.run(go())
 
 
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port somebody holds, the one below it free. Below the range the system hands out: nobody takes that one meanwhile."""
+    for port in random.sample(range(20_000, 30_000), 1000):
+        with socket.socket() as holder, socket.socket() as below:
+            try:
+                holder.bind(("127.0.0.1", port))
+                below.bind(("127.0.0.1", port - 1))
+            except OSError:
+                continue
+            below.close()
+            holder.listen()
+            yield port
+            return
+    pytest.fail("no two ports in a row are free")
+
+
 def test_a_fleet_stands_on_ports_in_a_row_or_not_at_all() -> None:
     async def go() -> None:
         async with run_fleet(2) as printers:
             assert len({printer.url for printer in printers}) == 2
             assert [printer.api_key for printer in printers] == ["virtual-octoprint-01", "virtual-octoprint-02"]
-            taken = int(printers[0].url.rpartition(":")[2])
+        with taken_port() as taken:
             with pytest.raises(OSError, match=f"127.0.0.1:{taken}"):
                 async with run_fleet(2, first_port=taken - 1):
                     pytest.fail("a fleet stood on a port that was taken")
